@@ -1,0 +1,177 @@
+//! Probes: whether a replica that runs also serves.
+//!
+//! A starting replica is connected to, soon and often, until it accepts; then the socket's owner is
+//! checked, then its health is asked for. See [`Prober::until_ready`]. A ready one is asked now and
+//! then: [`Prober::check`].
+
+pub mod http;
+pub mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+pub use schedule::{Schedule, Verdict, Watch};
+
+use crate::backend::{Addresses, Backend, ReplicaId};
+use crate::landscape::{Health, ServiceSpec};
+
+/// How long a starting replica's first answer may take before it is asked again: a page that is
+/// compiled on its first request takes longer than one of a replica that has served before.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
+
+/// What all probes of the router share: how many replicas are starting.
+#[derive(Debug, Default)]
+pub struct Prober {
+    starting: AtomicUsize,
+}
+
+/// A replica to probe.
+#[derive(Clone)]
+pub struct Target {
+    /// What it runs, and how it wants to be probed.
+    pub spec: Arc<ServiceSpec>,
+    /// Which.
+    pub id: ReplicaId,
+    /// Where its ports are.
+    pub addresses: Addresses,
+    /// Who runs it.
+    pub backend: Arc<dyn Backend>,
+}
+
+/// What a starting replica came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It serves, at these addresses: they may differ from the backend's in the address family.
+    Ready(Addresses),
+    /// Its port accepts, but the socket is somebody else's: who.
+    TakenBy(String),
+}
+
+/// Which connection and question a spec's health asks for.
+enum Question<'a> {
+    Connect,
+    Get { port: u16, path: &'a str, tls: bool, below: u16 },
+}
+
+impl Target {
+    fn port(&self) -> u16 {
+        match self.spec.health {
+            Health::Default => self.spec.primary_port,
+            Health::Http { port, .. } | Health::Tcp { port } => port,
+        }
+    }
+
+    fn question(&self) -> Question<'_> {
+        match &self.spec.health {
+            // What has no public path may speak anything; that it accepts has to be enough.
+            Health::Default if self.spec.paths.is_empty() => Question::Connect,
+            Health::Default => Question::Get { port: self.spec.primary_port, path: "/", tls: false, below: 500 },
+            Health::Http { port, path, tls } => Question::Get { port: *port, path, tls: *tls, below: 400 },
+            Health::Tcp { .. } => Question::Connect,
+        }
+    }
+
+    fn address(&self) -> io::Result<SocketAddr> {
+        let port = self.port();
+        self.addresses.of(port).ok_or_else(|| io::Error::other(format!("it has no address for port {port}")))
+    }
+}
+
+/// Counts a starting replica for as long as it is one.
+struct Starting<'a>(&'a AtomicUsize);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Prober {
+    /// Tries until the replica serves. It has no deadline of its own: whoever waits drops it. The
+    /// latest reason why it is not ready goes to `problem`, for the message at that deadline.
+    pub async fn until_ready(&self, target: &Target, problem: &(dyn Fn(String) + Send + Sync)) -> Start {
+        self.starting.fetch_add(1, Ordering::Relaxed);
+        let _starting = Starting(&self.starting);
+        let begin = Instant::now();
+        let mut schedule = Schedule::new(target.backend.abilities().local);
+        // Whose socket it is, is looked up once: before anything is asked of it.
+        let mut owned = None;
+        loop {
+            match open(target).await {
+                Ok((stream, address)) => {
+                    if owned != Some(address) {
+                        let owner = target.backend.owns_listener(&target.spec.key, target.id, address).await;
+                        match owner {
+                            Ok(()) => owned = Some(address),
+                            Err(holder) => return Start::TakenBy(holder),
+                        }
+                    }
+                    match ask(target, stream, FIRST_ANSWER).await {
+                        Ok(()) => return Start::Ready(with_ip(&target.addresses, address.ip())),
+                        Err(e) => problem(e.to_string()),
+                    }
+                }
+                Err(e) => problem(e.to_string()),
+            }
+            sleep(schedule.next(begin.elapsed(), self.starting.load(Ordering::Relaxed))).await;
+        }
+    }
+
+    /// Asks a ready replica once.
+    pub async fn check(&self, target: &Target) -> Result<(), String> {
+        let (stream, _) = open(target).await.map_err(|e| e.to_string())?;
+        ask(target, stream, Watch::TIMEOUT).await.map_err(|e| e.to_string())
+    }
+}
+
+/// A connection to the port that is probed, and the address that accepted.
+async fn open(target: &Target) -> io::Result<(TcpStream, SocketAddr)> {
+    connect(target.address()?).await
+}
+
+/// One GET, where the health asks for more than a connection.
+async fn ask(target: &Target, stream: TcpStream, patience: Duration) -> io::Result<()> {
+    let Question::Get { port, path, tls, below } = target.question() else { return Ok(()) };
+    let asked = timeout(patience, http::status(stream, tls, port, path)).await;
+    let place = format!("GET {path} at port {port}");
+    match asked {
+        Ok(Ok(status)) if status < below => Ok(()),
+        Ok(Ok(status)) => Err(io::Error::other(format!("{place} answers {status}, below {below} is healthy"))),
+        Ok(Err(e)) => Err(io::Error::other(format!("{place}: {e}"))),
+        Err(_) => Err(io::Error::other(format!("{place} does not answer within {} s", patience.as_secs()))),
+    }
+}
+
+/// Connects; an application that listens on `::1` alone is found there.
+async fn connect(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+    let one = |at: SocketAddr| async move {
+        match timeout(Watch::TIMEOUT, TcpStream::connect(at)).await {
+            // A connect from an ephemeral port to itself succeeds where nobody listens.
+            Ok(Ok(stream)) if stream.local_addr()? == at => Err(io::ErrorKind::ConnectionRefused.into()),
+            Ok(connected) => connected,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the connect takes more than 2 s")),
+        }
+    };
+    let refused = match one(address).await {
+        Ok(stream) => return Ok((stream, address)),
+        Err(e) => io::Error::new(e.kind(), format!("port {} does not accept: {e}", address.port())),
+    };
+    if address.ip() != Ipv4Addr::LOCALHOST {
+        return Err(refused);
+    }
+    let twin = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
+    one(twin).await.map(|stream| (stream, twin)).map_err(|_| refused)
+}
+
+/// The same ports at the address that answered.
+fn with_ip(addresses: &Addresses, ip: IpAddr) -> Addresses {
+    Addresses(addresses.0.iter().map(|&(port, at)| (port, SocketAddr::new(ip, at.port()))).collect())
+}
