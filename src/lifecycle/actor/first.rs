@@ -1,0 +1,67 @@
+//! Before anything else: what an earlier router left. An engine that does not answer makes this last.
+
+use std::pin::Pin;
+
+use tokio::sync::watch;
+
+use super::{Actor, Input};
+use crate::backend::Found;
+use crate::lifecycle::machine::Event;
+
+/// What an earlier router left of a service, when that is known.
+pub(in crate::lifecycle) struct First {
+    pub found: Pin<Box<dyn Future<Output = Vec<Found>> + Send>>,
+    /// Why it is not known yet.
+    pub trouble: Option<watch::Receiver<Option<String>>>,
+}
+
+impl Actor {
+    /// Waits for it and takes it over. Until then nothing is started or stopped: a replica that is there
+    /// already would be doubled. What ends the service is heard, and everything else kept for later.
+    pub(super) async fn begin(&mut self, first: First) {
+        let First { mut found, mut trouble } = first;
+        let mut later = Vec::new();
+        let found = loop {
+            tokio::select! {
+                found = &mut found => break found,
+                why = next(&mut trouble) => {
+                    self.blind = why;
+                    self.show();
+                }
+                input = self.inbox.recv() => match input {
+                    None => {
+                        self.over = true;
+                        return;
+                    }
+                    Some(Input::Event(event @ (Event::Shutdown { .. } | Event::Remove))) => self.take(event),
+                    Some(input @ Input::HandOver(_)) => self.input(input),
+                    Some(Input::Command { event, reply }) => {
+                        later.push(Input::Event(event));
+                        // Who asked may have left.
+                        drop(reply.send(Ok(())));
+                    }
+                    Some(input) => later.push(input),
+                },
+            }
+            if self.over {
+                return;
+            }
+        };
+        self.blind = None;
+        self.take(if found.is_empty() { Event::Tick } else { Event::Adopted(found) });
+        for input in later {
+            self.input(input);
+        }
+    }
+}
+
+/// The next thing that is the matter, other than the last.
+async fn next(trouble: &mut Option<watch::Receiver<Option<String>>>) -> Option<String> {
+    // Without a sender nothing is the matter any more.
+    if let Some(trouble) = trouble
+        && trouble.changed().await.is_ok()
+    {
+        return trouble.borrow_and_update().clone();
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,68 @@
+//! What an earlier router left running.
+
+use std::time::Instant;
+
+use super::rep::{Phase, Rep};
+use super::{Effect, Machine, State};
+use crate::backend::{Found, Goal};
+use crate::lifecycle::events::Cause;
+use crate::probe::schedule::Watch;
+
+impl Machine {
+    /// Takes over what was found: the newest of each wanted ordinal is probed and then serves, or stays
+    /// frozen; everything else leaves. Nothing is started.
+    pub(super) fn adopt(&mut self, mut found: Vec<Found>, now: Instant) {
+        found.sort_by_key(|f| std::cmp::Reverse(f.id));
+        for f in &found {
+            self.next_generation = self.next_generation.max(f.id.generation + 1);
+        }
+        for f in found {
+            let rep = Rep {
+                id: f.id,
+                spec: self.spec.clone(),
+                digest: f.digest,
+                addresses: f.addresses,
+                phase: Phase::Paused,
+                since: now,
+                started: now,
+                running: Some(now),
+                ready: None,
+                watch: Watch::default(),
+                problem: None,
+                pulled: false,
+                adopted: true,
+                resumed: false,
+                unwanted: false,
+            };
+            self.adopt_one(rep, f.goal, now);
+        }
+        // What is there is said to be wanted even if that is nothing: the backend clears the rest.
+        self.apply_again = true;
+        let runs = self.slots.iter().flat_map(|s| s.reps()).any(|r| matches!(r.phase, Phase::Probing { .. }));
+        if runs {
+            self.cause = Cause::Adopted;
+            self.idle_base = Some(now);
+            self.go(State::Starting, now);
+        } else if self.is_paused() {
+            self.paused_at = Some(now);
+        }
+    }
+
+    fn adopt_one(&mut self, mut rep: Rep, goal: Goal, now: Instant) {
+        let old = self.is_old(&rep);
+        let free = self.slots.get(rep.id.ordinal as usize).is_some_and(|s| s.rep.is_none());
+        let keep = free && self.runnable.is_ok() && (goal == Goal::Run || !old);
+        if !keep {
+            self.tell_replica(rep.id, "was found and is not wanted any more");
+            self.stop(rep, now);
+            return;
+        }
+        self.tell_replica(rep.id, "was found and is kept");
+        if goal == Goal::Run {
+            rep.enter(Phase::Probing { until: now + self.policy.start_timeout }, now);
+            self.effects.push(Effect::Probe { id: rep.id, addresses: rep.addresses.clone(), spec: rep.spec.clone() });
+        }
+        let at = rep.id.ordinal as usize;
+        self.slots[at].rep = Some(rep);
+    }
+}

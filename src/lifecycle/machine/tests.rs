@@ -1,0 +1,533 @@
+//! Every row of the table in "The life of a service".
+
+use std::time::Duration;
+
+use super::world::{App, World, simple};
+use super::{Effect, Event};
+use crate::backend::Abilities;
+use crate::config::settings::{Mode, WhenIdle};
+use crate::lifecycle::fixtures;
+use crate::lifecycle::service::Refusal;
+use crate::lifecycle::status::StateName::{self, Draining, Failed, Off, Preparing, Ready, Starting, Stopping};
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn ready() -> World {
+    let mut w = simple();
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!(w.state(), Ready);
+    w.states();
+    w
+}
+
+fn many(replicas: u32) -> World {
+    let mut w = World::new(fixtures::spec("web", replicas, 1), fixtures::policy());
+    w.request(ms(10));
+    w.pass(secs(1));
+    w.states();
+    w
+}
+
+#[test]
+fn a_request_starts_it_and_idleness_from_the_end_of_the_last_use_stops_it() {
+    let mut w = simple();
+    w.request(secs(100));
+    w.pass(secs(1));
+    assert_eq!(w.states(), [Off, Starting, Ready]);
+    w.pass(secs(158));
+    assert_eq!(w.state(), Ready, "idleAfter has not passed since the request's end");
+    w.pass(secs(3));
+    assert_eq!(w.states(), [Draining, Stopping, Off]);
+    assert_eq!((w.starts.len(), w.stops, w.refused.len()), (1, 1, 0));
+}
+
+#[test]
+fn many_requests_are_one_start() {
+    let mut w = simple();
+    for _ in 0..9000 {
+        w.request(ms(10));
+    }
+    assert_eq!((w.held(), w.starts.len()), (9000, 1));
+    w.pass(secs(1));
+    assert_eq!((w.held(), w.starts.len(), w.refused.len()), (0, 1, 0));
+}
+
+#[test]
+fn preparation_comes_first_and_its_failure_answers_everyone() {
+    let mut w = simple();
+    w.config.prepared = false;
+    w.configure(|_, _| {});
+    w.prepare_fails = true;
+    w.request(ms(10));
+    assert_eq!((w.state(), w.starts.len()), (Preparing, 0));
+    w.pass(ms(2001));
+    assert_eq!((w.state(), w.held(), w.refused.len()), (Failed, 0, 1));
+    w.prepare_fails = false;
+    w.pass(secs(2));
+    w.request(ms(10));
+    w.pass(secs(3));
+    assert_eq!(w.state(), Ready);
+}
+
+#[test]
+fn a_crash_loop_answers_held_requests_at_the_exit_and_backs_off() {
+    let mut w = simple();
+    w.next_app = App::ExitsAtOnce;
+    w.request(ms(10));
+    w.pass(ms(11));
+    assert_eq!(w.state(), Failed);
+    let Refusal::Failed { public, retry_after } = &w.refused[0] else { panic!("{:?}", w.refused) };
+    assert_eq!((public.as_str(), *retry_after), ("The service exited right after its start.", secs(1)));
+    w.request(ms(10));
+    assert_eq!((w.refused.len(), w.starts.len()), (2, 1), "answered at once, not tried again yet");
+    w.pass(secs(2));
+    assert_eq!(w.starts.len(), 1, "nobody wants it");
+    w.request(ms(10));
+    w.pass(ms(11));
+    assert_eq!((w.starts.len(), w.refused.len()), (2, 3));
+    w.pass(ms(1900));
+    w.request(ms(10));
+    assert_eq!(w.starts.len(), 2, "twice as long now");
+}
+
+#[test]
+fn a_change_of_its_configuration_clears_the_back_off() {
+    let mut w = simple();
+    w.next_app = App::ExitsAtOnce;
+    w.request(ms(10));
+    w.pass(ms(11));
+    w.next_app = App::Good;
+    w.configure(|spec, _| *spec = fixtures::spec("web", 1, 2));
+    w.pass(ms(200));
+    assert_eq!(w.state(), Ready);
+}
+
+#[test]
+fn a_replica_that_never_listens_fails_at_the_deadline() {
+    let mut w = simple();
+    w.next_app = App::NeverListens;
+    w.request(ms(10));
+    w.pass(secs(299));
+    assert_eq!((w.state(), w.held()), (Starting, 1));
+    w.pass(secs(2));
+    assert_eq!((w.state(), w.held(), w.running().len()), (Failed, 0, 0));
+}
+
+#[test]
+fn always_on_starts_by_itself_and_after_every_failure() {
+    let mut w = simple();
+    w.next_app = App::ExitsAtOnce;
+    w.configure(|_, p| p.mode = Mode::AlwaysOn);
+    w.pass(secs(20));
+    assert_eq!(w.starts.len(), 5, "after 0, 1, 3, 7 and 15 seconds");
+    w.next_app = App::Good;
+    w.pass(secs(20));
+    assert_eq!(w.state(), Ready);
+    w.pass(secs(3600));
+    assert_eq!(w.state(), Ready);
+}
+
+#[test]
+fn one_lost_replica_is_replaced_while_others_serve() {
+    let mut w = many(3);
+    assert_eq!(w.rotation.len(), 3);
+    w.crash(1);
+    assert_eq!((w.state(), w.rotation.len()), (Ready, 2));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.rotation.len(), w.starts.len()), (Ready, 3, 4));
+}
+
+#[test]
+fn the_last_lost_replica_is_started_again_and_requests_wait_meanwhile() {
+    let mut w = ready();
+    w.pass(secs(20));
+    w.crash(0);
+    w.request(ms(10));
+    assert_eq!((w.state(), w.held()), (Starting, 1));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.held(), w.refused.len()), (Ready, 0, 0));
+}
+
+#[test]
+fn the_first_replica_that_is_ready_opens_the_gate_and_a_failing_one_does_not_close_it() {
+    let mut w = World::new(fixtures::spec("web", 2, 1), fixtures::policy());
+    w.next_app = App::NeverListens;
+    w.request(ms(10));
+    let slow = w.starts[0];
+    w.next_app = App::Good;
+    w.crash(1);
+    w.pass(secs(2));
+    assert_eq!((w.state(), w.held(), w.rotation.len()), (Ready, 0, 1));
+    assert_ne!(w.rotation[0], slow);
+}
+
+#[test]
+fn demand_while_stopping_waits_and_starts_again() {
+    let mut w = ready();
+    w.pass(ms(59_135));
+    assert_eq!(w.state(), Stopping);
+    w.request(ms(10));
+    assert_eq!((w.state(), w.held()), (Stopping, 1));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.held(), w.starts.len()), (Ready, 0, 2));
+}
+
+#[test]
+fn what_is_in_flight_is_never_stopped_by_idleness() {
+    let mut w = ready();
+    w.request(secs(3600));
+    w.pass(secs(3500));
+    assert_eq!(w.state(), Ready);
+    w.pass(secs(220));
+    assert_eq!(w.state(), Off);
+}
+
+#[test]
+fn an_unconfirmed_stop_fails_and_kills() {
+    let mut w = simple();
+    w.next_app = App::IgnoresStop;
+    w.request(ms(10));
+    w.pass(secs(62));
+    assert_eq!(w.state(), Stopping);
+    w.pass(secs(20));
+    assert_eq!(w.state(), Failed);
+    w.next_app = App::Good;
+    w.pass(secs(2));
+    assert_eq!(w.running().len(), 0, "it was killed");
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!(w.state(), Ready);
+}
+
+#[test]
+fn a_changed_specification_is_rolled_without_a_moment_of_nothing() {
+    let mut w = many(2);
+    let before = w.rotation.clone();
+    w.request(secs(10));
+    w.configure(|spec, _| *spec = fixtures::spec("web", 2, 2));
+    for _ in 0..100 {
+        w.pass(ms(20));
+        w.request(ms(5));
+        assert!(!w.rotation.is_empty());
+    }
+    assert!(w.rotation.iter().all(|id| !before.contains(id)));
+    assert_eq!((w.rotation.len(), w.states(), w.refused.len()), (2, vec![], 0));
+    assert_eq!(w.running().len(), 3, "the long request's replica is awaited");
+    w.pass(secs(10));
+    assert_eq!(w.running().len(), 2);
+}
+
+#[test]
+fn a_replaced_replica_has_the_drain_timeout_and_no_longer() {
+    let mut w = ready();
+    w.request(secs(3600));
+    w.configure(|spec, _| *spec = fixtures::spec("web", 1, 2));
+    w.pass(secs(29));
+    assert_eq!(w.running().len(), 2);
+    w.pass(secs(2));
+    assert_eq!(w.running().len(), 1);
+}
+
+#[test]
+fn a_broken_new_version_leaves_the_old_one_serving() {
+    let mut w = ready();
+    w.next_app = App::ExitsAtOnce;
+    w.configure(|spec, _| *spec = fixtures::spec("web", 1, 2));
+    w.pass(secs(20));
+    assert_eq!((w.state(), w.rotation.len()), (Ready, 1));
+    assert!(w.starts.len() > 3);
+    w.next_app = App::Good;
+    w.pass(secs(20));
+    assert_eq!(w.rotation, [*w.starts.last().unwrap()]);
+}
+
+#[test]
+fn where_the_port_cannot_be_shared_the_old_one_stops_first_and_requests_wait() {
+    let abilities = Abilities { pause: false, local: true, shared_ports: false };
+    let mut w = World::with(fixtures::spec("web", 1, 1), fixtures::policy(), abilities);
+    w.request(ms(10));
+    w.pass(secs(1));
+    w.next_app = App::TakesThePort;
+    w.configure(|spec, _| *spec = fixtures::spec("web", 1, 2));
+    w.pass(ms(150));
+    assert_eq!(w.state(), Starting);
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.held(), w.refused.len()), (Ready, 0, 0));
+    assert_eq!(w.rotation, [*w.starts.last().unwrap()]);
+}
+
+#[test]
+fn a_changed_policy_restarts_nothing_and_more_replicas_are_added() {
+    let mut w = ready();
+    w.configure(|_, p| p.idle_after = secs(1000));
+    w.pass(secs(10));
+    assert_eq!(w.starts.len(), 1);
+    w.configure(|s, _| s.replicas = 3);
+    w.pass(secs(1));
+    assert_eq!((w.starts.len(), w.rotation.len()), (3, 3));
+    w.configure(|s, _| s.replicas = 1);
+    w.pass(secs(1));
+    assert_eq!((w.starts.len(), w.rotation.len(), w.running().len()), (3, 1, 1));
+    assert_eq!(w.rotation[0].ordinal, 0, "the lowest ordinal stays");
+}
+
+#[test]
+fn sleep_is_off_now_and_the_next_request_wakes_it() {
+    let mut w = ready();
+    w.configure(|_, p| p.mode = Mode::AlwaysOn);
+    w.request(secs(5));
+    w.tell(Event::Sleep);
+    assert_eq!((w.state(), w.in_flight()), (Draining, 1));
+    w.pass(secs(6));
+    assert_eq!((w.state(), w.stops), (Off, 1));
+    w.pass(secs(3600));
+    assert_eq!(w.state(), Off, "although it is always on");
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!(w.state(), Ready);
+}
+
+#[test]
+fn sleep_does_not_wait_for_ever() {
+    let mut w = ready();
+    w.request(secs(3600));
+    w.tell(Event::Sleep);
+    w.pass(secs(31));
+    assert_eq!(w.state(), Off);
+}
+
+#[test]
+fn pinned_it_stays_awake_until_it_is_unpinned() {
+    let mut w = simple();
+    w.tell(Event::Pin);
+    w.pass(secs(3600));
+    assert_eq!(w.state(), Ready);
+    w.tell(Event::Sleep);
+    assert_eq!(w.state(), Ready);
+    w.tell(Event::Unpin);
+    w.pass(secs(61));
+    assert_eq!(w.state(), Off);
+}
+
+#[test]
+fn an_operators_wake_counts_as_one_use_and_ends_a_back_off() {
+    let mut w = simple();
+    w.next_app = App::ExitsAtOnce;
+    w.tell(Event::Wake);
+    w.pass(ms(50));
+    assert_eq!(w.state(), Failed);
+    w.next_app = App::Good;
+    w.tell(Event::Wake);
+    w.pass(ms(200));
+    assert_eq!(w.state(), Ready);
+    w.pass(secs(59));
+    assert_eq!(w.state(), Ready);
+    w.pass(secs(2));
+    assert_eq!(w.state(), Off);
+}
+
+#[test]
+fn a_restart_replaces_every_replica_while_others_serve() {
+    let mut w = many(2);
+    let before = w.rotation.clone();
+    w.tell(Event::Restart);
+    w.pass(secs(2));
+    assert_eq!((w.rotation.len(), w.states()), (2, vec![]));
+    assert!(w.rotation.iter().all(|id| !before.contains(id)));
+}
+
+#[test]
+fn what_others_need_is_awake_as_long_as_they_need_it() {
+    let mut w = simple();
+    w.tell(Event::Derived { landscape: true, needed_by: vec![] });
+    w.pass(secs(3600));
+    assert_eq!(w.state(), Ready);
+    w.tell(Event::Derived { landscape: false, needed_by: vec![] });
+    w.pass(ms(1));
+    assert_eq!(w.state(), Stopping, "it was never used for its own sake");
+    w.pass(secs(1));
+    w.tell(Event::Derived { landscape: false, needed_by: vec!["web".into()] });
+    w.pass(secs(1));
+    w.request(ms(10));
+    w.pass(ms(20));
+    w.tell(Event::Derived { landscape: false, needed_by: vec![] });
+    w.pass(secs(59));
+    assert_eq!(w.state(), Ready, "it was used itself");
+    w.pass(secs(2));
+    assert_eq!(w.state(), Off);
+}
+
+#[test]
+fn removed_it_answers_everyone_drains_and_is_over() {
+    let mut w = ready();
+    w.request(secs(5));
+    w.tell(Event::Remove);
+    assert_eq!((w.state(), w.done), (Draining, false));
+    w.pass(secs(6));
+    assert!(w.done && w.running().is_empty());
+
+    let mut w = simple();
+    w.request(ms(10));
+    w.tell(Event::Remove);
+    assert_eq!(w.refused, [Refusal::Removed]);
+    w.pass(secs(1));
+    assert!(w.done && w.running().is_empty());
+}
+
+#[test]
+fn at_the_routers_end_replicas_are_left_or_stopped_as_is_wished() {
+    let mut w = ready();
+    w.request(secs(5));
+    w.tell(Event::Shutdown { stop: false });
+    w.pass(secs(4));
+    assert!(!w.done, "what is in flight has its time");
+    w.pass(secs(2));
+    assert!(w.done);
+    assert_eq!((w.running().len(), w.stops), (1, 0));
+
+    let mut w = ready();
+    w.tell(Event::Shutdown { stop: true });
+    w.pass(secs(1));
+    assert!(w.done && w.running().is_empty());
+}
+
+#[test]
+fn paused_it_resumes_on_demand_and_stops_after_a_while() {
+    let mut w = simple();
+    w.configure(|_, p| p.when_idle = WhenIdle::PauseThenStop { stop_after: secs(600) });
+    w.request(ms(10));
+    w.pass(secs(62));
+    assert_eq!((w.state(), w.frozen(), w.stops), (Off, 1, 0));
+    w.boot = ms(1);
+    w.request(ms(10));
+    w.pass(ms(20));
+    assert_eq!((w.state(), w.frozen(), w.starts.len()), (Ready, 0, 1));
+    w.pass(secs(600));
+    assert_eq!((w.state(), w.frozen()), (Off, 1));
+    w.pass(secs(120));
+    assert_eq!((w.state(), w.frozen(), w.running().len()), (Off, 0, 0));
+}
+
+#[test]
+fn one_that_will_not_resume_is_replaced() {
+    let mut w = simple();
+    w.configure(|_, p| p.when_idle = WhenIdle::Pause);
+    w.next_app = App::WillNotResume;
+    w.request(ms(10));
+    w.pass(secs(62));
+    assert_eq!(w.frozen(), 1);
+    w.next_app = App::Good;
+    w.request(ms(10));
+    w.pass(secs(11));
+    assert_eq!((w.state(), w.held(), w.starts.len(), w.refused.len()), (Ready, 0, 2, 0));
+}
+
+#[test]
+fn one_that_will_not_pause_is_stopped() {
+    let mut w = simple();
+    w.configure(|_, p| p.when_idle = WhenIdle::Pause);
+    w.next_app = App::WillNotPause;
+    w.request(ms(10));
+    w.pass(secs(90));
+    assert_eq!((w.state(), w.running().len()), (Off, 0));
+}
+
+#[test]
+fn a_suspect_replica_gets_nothing_until_it_is_probed() {
+    let mut w = many(2);
+    let id = w.rotation[0];
+    w.tell(Event::Suspect(id));
+    assert!(!w.rotation.contains(&id));
+    assert_eq!(w.rotation.len(), 1);
+    w.pass(secs(1));
+    assert!(w.rotation.contains(&id));
+}
+
+#[test]
+fn two_failed_probes_take_it_out_and_six_replace_it() {
+    let mut w = many(2);
+    let id = w.rotation[0];
+    let fail = |w: &mut World| w.tell(Event::Checked { id, result: Err("500".to_owned()), answered: false });
+    fail(&mut w);
+    assert_eq!(w.rotation.len(), 2);
+    fail(&mut w);
+    assert_eq!(w.rotation.len(), 1);
+    w.tell(Event::Checked { id, result: Ok(()), answered: false });
+    assert_eq!(w.rotation.len(), 2);
+    (0..6).for_each(|_| fail(&mut w));
+    w.pass(secs(1));
+    assert_eq!(w.rotation.len(), 2);
+    assert!(!w.rotation.contains(&id));
+}
+
+#[test]
+fn while_the_engine_is_away_what_is_known_serves_and_no_deadline_passes() {
+    let mut w = ready();
+    w.engine(true);
+    w.request(ms(10));
+    w.pass(secs(10));
+    assert_eq!(w.state(), Ready);
+    w.engine(false);
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.starts.len()), (Ready, 1));
+}
+
+#[test]
+fn a_next_router_finds_the_replicas_and_neither_stops_nor_doubles_them() {
+    let mut w = many(3);
+    let before = w.running();
+    w.restart_router(1);
+    assert_eq!(w.state(), Starting);
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.rotation.len()), (Ready, 3));
+    assert_eq!((w.running(), w.starts.len(), w.stops), (before, 3, 0));
+    // A clock that went back does not make generations that were used before.
+    w.crash(0);
+    w.pass(secs(1));
+    assert_eq!(w.rotation.len(), 3);
+}
+
+#[test]
+fn what_runs_an_older_specification_serves_until_it_is_replaced() {
+    let mut w = ready();
+    let old = w.rotation[0];
+    w.config.spec = fixtures::spec("web", 1, 2).into();
+    w.restart_router(5000);
+    w.pass(ms(150));
+    assert_eq!(w.rotation, [old]);
+    w.pass(secs(1));
+    assert_ne!(w.rotation, [old]);
+    assert_eq!(w.running().len(), 1);
+}
+
+#[test]
+fn it_tells_who_caused_starts_and_stops() {
+    use crate::lifecycle::events::{Cause, What};
+    let mut w = simple();
+    let facts = super::Facts { held: 1, ..Default::default() };
+    let effects = w.machine.on(Event::Demand, w.now, &facts);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Apply(want) if want.replicas.len() == 1)));
+    let mut w = simple();
+    w.request(ms(1));
+    w.pass(ms(109));
+    let id = w.starts[0];
+    let effects = w.machine.on(Event::ProbePassed(id, super::world::addresses(id)), w.now, &facts);
+    let told = |e: &Effect| matches!(e, Effect::Tell(What::Start { cause: Cause::Demand, replicas: 1, .. }));
+    assert!(effects.iter().any(told), "{effects:?}");
+}
+
+#[test]
+fn every_state_has_its_name() {
+    assert_eq!(
+        StateName::ALL.map(StateName::as_str).join(" "),
+        "off preparing starting ready draining stopping failed"
+    );
+}

@@ -1,0 +1,139 @@
+//! `prepare` runs once a landscape for given steps, before the first run, whoever asks for it first.
+//!
+//! That it has run is marked by a file in `state` with a digest of the steps, so that it holds over
+//! restarts of the router.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use crate::backend::{Backend, Failure, Job, Progress, Stage};
+use crate::landscape::LandscapeSpec;
+
+/// A preparation is ended and fails after so long.
+pub const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// The preparation of one landscape.
+#[derive(Debug)]
+pub(super) struct Prepare {
+    mark: PathBuf,
+    known: Mutex<Known>,
+    /// Held by the one who runs it.
+    turn: tokio::sync::Mutex<Option<Last>>,
+    progress: watch::Sender<Option<Progress>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    spec: Arc<LandscapeSpec>,
+    /// The digest of the steps that have been run.
+    done: Option<String>,
+}
+
+/// The last run's end.
+#[derive(Debug)]
+struct Last {
+    at: Instant,
+    digest: String,
+    result: Result<(), Failure>,
+}
+
+impl Prepare {
+    /// Reads the mark under `folder`.
+    pub fn new(folder: &std::path::Path, spec: Arc<LandscapeSpec>) -> Self {
+        let mark = folder.join(format!("{}.done", spec.home.id));
+        // Not being able to read it is as good as its absence: the steps run again.
+        let done = std::fs::read_to_string(&mark).ok().map(|s| s.trim().to_owned());
+        Self {
+            mark,
+            known: Mutex::new(Known { spec, done }),
+            turn: tokio::sync::Mutex::new(None),
+            progress: watch::Sender::new(None),
+        }
+    }
+
+    /// The landscape's file has changed, perhaps.
+    pub fn configure(&self, spec: Arc<LandscapeSpec>) {
+        self.known.lock().spec = spec;
+    }
+
+    /// Whether there is nothing to do before a start.
+    pub fn is_done(&self) -> bool {
+        let known = self.known.lock();
+        known.spec.prepare.is_empty() || known.done.as_deref() == Some(&digest(&known.spec))
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> watch::Receiver<Option<Progress>> {
+        self.progress.subscribe()
+    }
+
+    /// Runs the steps, unless they have been run. Who comes while they run gets the same result.
+    pub async fn run(&self, backend: &Arc<dyn Backend>, again: bool) -> Result<(), Failure> {
+        let came = Instant::now();
+        let mut turn = self.turn.lock().await;
+        let spec = self.known.lock().spec.clone();
+        let digest = digest(&spec);
+        if let Some(last) = turn.as_ref().filter(|last| last.at >= came && last.digest == digest) {
+            return last.result.clone();
+        }
+        if self.is_done() && !again {
+            return Ok(());
+        }
+        tracing::info!(landscape = %spec.home.id, "prepare begins");
+        let begin = Instant::now();
+        let job = Job { landscape: spec.clone(), stage: Stage::Prepare, deadline: DEADLINE };
+        let report = |progress: Progress| {
+            self.progress.send_replace(Some(progress));
+        };
+        let result = backend.run_job(job, &report).await;
+        self.progress.send_replace(None);
+        match &result {
+            Ok(()) => {
+                tracing::info!(landscape = %spec.home.id, seconds = begin.elapsed().as_secs_f64(), "prepare is done");
+                self.known.lock().done = Some(digest.clone());
+                if let Err(error) = self.write_mark(&digest) {
+                    let path = self.mark.display();
+                    tracing::warn!(%path, %error, "cannot note that prepare has run; it runs again after a restart");
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(landscape = %spec.home.id, detail = %failure.detail, "prepare failed");
+            }
+        }
+        *turn = Some(Last { at: Instant::now(), digest, result: result.clone() });
+        result
+    }
+
+    /// Whole or not at all: written beside, then renamed.
+    fn write_mark(&self, digest: &str) -> std::io::Result<()> {
+        if let Some(folder) = self.mark.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let beside = self.mark.with_extension("new");
+        let mut file = std::fs::File::create(&beside)?;
+        writeln!(file, "{digest}")?;
+        file.sync_all()?;
+        std::fs::rename(&beside, &self.mark)
+    }
+}
+
+/// Of the steps and of where they run; length-prefixed, so that no two lists run together.
+fn digest(spec: &LandscapeSpec) -> String {
+    let mut hash = Sha256::new();
+    let mut put = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    put(spec.home.root.as_os_str().as_encoded_bytes());
+    for step in &spec.prepare {
+        put(step.name.as_deref().unwrap_or("").as_bytes());
+        put(step.command.as_bytes());
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
