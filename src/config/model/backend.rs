@@ -1,0 +1,78 @@
+//! What the backends need.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::defaults as d;
+use crate::config::scalar::{Cidr, PortRange};
+
+/// The process backend.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Process {
+    /// Ports of the host for replicas whose declared ones are taken.
+    #[schemars(extend("default" = d::PORTS.to_string()))]
+    pub ports: Option<PortRange>,
+    /// Allows `runAsUser: 0`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub allow_root: bool,
+    /// Lets replicas have declared ports below 1024 as they are, where the system allows it to the user
+    /// they run as. Without it these are led to ports of `ports`, too.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub low_ports: bool,
+}
+
+/// The Docker backend.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Docker {
+    /// `unix:///path` or `http://host:port`. Default: `DOCKER_HOST`, else the usual socket.
+    #[schemars(length(min = 1))]
+    pub host: Option<String>,
+    /// The image that runs Reactives, `prepare` and `test`. Without one they do not run on Docker.
+    #[schemars(length(min = 1))]
+    pub base: Option<String>,
+    /// Images of named bases.
+    #[serde(default)]
+    pub bases: IndexMap<String, String>,
+    /// Where each landscape's network is cut from.
+    #[schemars(length(min = 1), extend("default" = [d::SUBNETS]))]
+    pub subnets: Option<Vec<Cidr>>,
+    /// When an image is pulled.
+    #[schemars(extend("default" = "ifNotPresent"))]
+    pub pull: Option<Pull>,
+    /// What happens to containers when the router ends.
+    #[schemars(extend("default" = "leave"))]
+    pub on_exit: Option<OnExit>,
+    /// Allows `runAsUser: 0`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub allow_root: bool,
+}
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub enum Pull {
+    /// Only where the engine does not have it.
+    IfNotPresent,
+    /// Before every start.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What happens to containers when the router ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub enum OnExit {
+    /// They run on; the next router finds them.
+    Leave,
+    /// They are stopped.
+    Stop,
+}
