@@ -1,0 +1,94 @@
+//! Takes over what an earlier router of this instance left.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::InspectContainerOptions;
+use futures_util::StreamExt;
+
+use super::depart;
+use super::engine::Up;
+use super::replica::{Memory, Said, Wish};
+use super::shared::Shared;
+use super::state::{self, Look};
+use super::trouble::{CALL, Trouble, judge, status, within};
+use super::{clock, labels};
+use crate::backend::{BackendError, Found, Goal};
+
+/// Containers that are looked at or removed at a time.
+const AT_ONCE: usize = 16;
+
+/// Finds running and paused containers and has them observed; removes the rest.
+pub(super) async fn adopt(shared: &Arc<Shared>) -> Result<Vec<Found>, BackendError> {
+    let up = shared.engine.up_now().await.map_err(BackendError::Unreachable)?;
+    let found = look_through(shared, &up).await.map_err(|trouble| match trouble {
+        Trouble::Away(why) => {
+            shared.engine.suspect();
+            BackendError::Unreachable(why)
+        }
+        Trouble::Failed(failure) => BackendError::Failed(failure.detail),
+    })?;
+    shared.tidy(&up).await;
+    shared.adopted.store(true, Ordering::Release);
+    Ok(found)
+}
+
+async fn look_through(shared: &Arc<Shared>, up: &Up) -> Result<Vec<Found>, Trouble> {
+    let all = shared.containers(up).await?;
+    let ids = all.into_iter().filter_map(|c| c.id);
+    let mut looks = futures_util::stream::iter(ids.map(|id| one(shared, up, id))).buffer_unordered(AT_ONCE);
+    let mut found = Vec::new();
+    while let Some(one) = looks.next().await {
+        found.extend(one?);
+    }
+    shared.mounts.sweep(up).await?;
+    found.sort_by(|a, b| (&a.service, a.id).cmp(&(&b.service, b.id)));
+    Ok(found)
+}
+
+async fn one(shared: &Arc<Shared>, up: &Up, container: String) -> Result<Option<Found>, Trouble> {
+    let inspected = match within(CALL, up.docker.inspect_container(&container, None::<InspectContainerOptions>)).await {
+        Ok(inspected) => inspected,
+        Err(e) if status(&e) == Some(404) => return Ok(None),
+        Err(e) => return Err(judge("look at a container", &e)),
+    };
+    match understand(inspected) {
+        Some((found, said)) => {
+            let memory = Memory { epoch: up.epoch, made: true, ran: true, said: Some(said), ..Memory::default() };
+            // One that has a task was started by this router and is no find.
+            Ok(shared.take_over(&found.service, found.id, Wish::Observed, memory).then_some(found))
+        }
+        None => {
+            tracing::info!(%container, "removing what an earlier router left unfinished or ended");
+            depart::remove(up, &container).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// A replica that is worth keeping.
+fn understand(inspected: ContainerInspectResponse) -> Option<(Found, Said)> {
+    let said = inspected.config.as_ref()?.labels.as_ref()?;
+    let labels = labels::read(said)?;
+    let started = inspected.state.as_ref().and_then(|s| s.started_at.as_deref()).and_then(clock::parse);
+    let (goal, addresses) = match state::understand(inspected) {
+        Look::Running(addresses, _) => (Goal::Run, addresses),
+        Look::Paused(addresses) => (Goal::Pause, addresses),
+        Look::Missing | Look::Made | Look::Leaving | Look::Ended(_) => return None,
+    };
+    let said = match goal {
+        Goal::Run => Said::Running(addresses.clone()),
+        Goal::Pause => Said::Paused(addresses.clone()),
+    };
+    let found = Found {
+        service: labels.service,
+        id: labels.id,
+        digest: labels.digest,
+        goal,
+        addresses,
+        since: started.unwrap_or_else(SystemTime::now),
+    };
+    Some((found, said))
+}

@@ -1,0 +1,220 @@
+//! `prepare` and `test`: a container of their own on the base image, once, to its end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
+use futures_util::StreamExt;
+
+use super::container::{self, APP};
+use super::engine::Up;
+use super::mounts::Source;
+use super::shared::Shared;
+use super::state::{self, Look};
+use super::trouble::{CALL, Trouble, backend, judge, judge_start, not_runnable, text, within};
+use super::{depart, logs, script};
+use crate::backend::{Failure, FailureKind, Job, LogLine, Progress, Stage};
+use crate::landscape::{Step, Value};
+
+type Tell<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// Runs a job to its end; see [`crate::backend::Backend::run_job`].
+pub(super) async fn run(shared: &Arc<Shared>, job: Job, progress: Tell<'_>) -> Result<(), Failure> {
+    let steps = match job.stage {
+        Stage::Prepare => &job.landscape.prepare,
+        Stage::Test => &job.landscape.test,
+    };
+    if steps.iter().all(|s| s.command.is_empty()) {
+        return Ok(());
+    }
+    let run = Run { shared, job: &job, steps, stage: name(job.stage), progress };
+    match tokio::time::timeout(job.deadline, run.whole()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Trouble::Failed(failure))) => Err(failure),
+        Ok(Err(Trouble::Away(why))) => {
+            shared.engine.suspect();
+            Err(backend(format!("the engine was lost during `{}`: {why}", run.stage)))
+        }
+        Err(_) => Err(Failure {
+            kind: FailureKind::Deadline,
+            public: "The preparation took too long.".into(),
+            detail: format!("`{}` did not end within {}", run.stage, state::span(job.deadline)),
+            log_tail: logs::texts(&shared.job_book(&job.landscape.home.id).lines()),
+            permanent: false,
+        }),
+    }
+}
+
+fn name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Prepare => "prepare",
+        Stage::Test => "test",
+    }
+}
+
+struct Run<'a> {
+    shared: &'a Arc<Shared>,
+    job: &'a Job,
+    steps: &'a [Step],
+    stage: &'static str,
+    progress: Tell<'a>,
+}
+
+impl Run<'_> {
+    async fn whole(&self) -> Result<(), Trouble> {
+        let settings = self.shared.settings.load_full();
+        let image = container::base(&settings).map_err(not_runnable)?;
+        let up = self.shared.engine.up_now().await.map_err(backend)?;
+        let config = self.shared.images.ensure(&up, &settings, &image, self.progress).await?;
+        let home = &self.job.landscape.home;
+        let network = self.shared.networks.ensure(&up, &settings.subnets, &home.id).await?;
+        let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+        let container = Container::new(self.shared, &up, format!("lr-{}-{}-{random}", home.id, self.stage));
+        self.start(&up, &image, &config, &network, &container.name).await?;
+        let lines = self.read(&up, &container.name).await;
+        let end = state::look(&up, &container.name).await?;
+        container.remove().await?;
+        self.judge(end, &lines)
+    }
+
+    async fn start(
+        &self,
+        up: &Up,
+        image: &Value,
+        config: &bollard::models::ImageConfig,
+        network: &str,
+        name: &str,
+    ) -> Result<(), Trouble> {
+        let home = &self.job.landscape.home;
+        let whole = [Source { path: "", target: APP }];
+        let mounts = self.shared.mounts.prepare(up, &image.text, name, &home.root, &whole).await?;
+        let plan = container::Plan {
+            image,
+            config,
+            labels: self.shared.instance.job_labels(&home.id, self.stage),
+            mounts: mounts.mounts.clone(),
+            network,
+            cores: up.cores,
+            init: !self.shared.no_init.load(Ordering::Relaxed),
+        };
+        let body = container::job(home, self.steps, plan);
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        match within(CALL, up.docker.create_container(Some(options), body)).await {
+            Ok(_) => {}
+            Err(e) => {
+                if text(&e).contains("network") {
+                    self.shared.networks.forget(&home.id);
+                }
+                return Err(judge("make the container", &e));
+            }
+        }
+        match within(CALL, up.docker.start_container(name, None::<StartContainerOptions>)).await {
+            Ok(()) => Ok(()),
+            Err(e) => {
+                let said = text(&e);
+                if said.contains("docker-init") {
+                    self.shared.no_init.store(true, Ordering::Relaxed);
+                }
+                if said.contains("network") {
+                    self.shared.networks.forget(&home.id);
+                }
+                Err(judge_start(&e))
+            }
+        }
+    }
+
+    /// Reads its output to the end, into the landscape's book, and tells which step runs.
+    async fn read(&self, up: &Up, name: &str) -> Vec<LogLine> {
+        let book = self.shared.job_book(&self.job.landscape.home.id);
+        let mut stream = Box::pin(logs::since(up, name, self.stage, None));
+        let mut last = std::collections::VecDeque::new();
+        let mut step = None;
+        while let Some(mut line) = stream.next().await {
+            if line.stderr
+                && let Some(number) = script::announced(&line.text)
+            {
+                step = Some(number);
+                let text = format!("{}: {}", self.stage, script::called(self.steps, number));
+                (self.progress)(Progress { text, fraction: None });
+                continue;
+            }
+            line.step = step;
+            tracing::info!(landscape = %self.job.landscape.home.id, stage = self.stage, step, "{}", line.text);
+            book.add([line.clone()]);
+            if last.len() == logs::TAIL {
+                last.pop_front();
+            }
+            last.push_back(line);
+        }
+        last.into()
+    }
+
+    fn judge(&self, end: Look, lines: &[LogLine]) -> Result<(), Trouble> {
+        let log_tail = logs::texts(lines);
+        let detail = match end {
+            Look::Ended(state) if state.exit_code == Some(0) => return Ok(()),
+            Look::Ended(state) => {
+                let step = script::failed(&log_tail).map(|n| format!("{}: ", script::called(self.steps, n)));
+                let how = state::failure(&state, None, Vec::new()).detail;
+                format!("{}{how}", step.unwrap_or_default())
+            }
+            Look::Missing | Look::Leaving => "its container was removed by someone else".into(),
+            Look::Made | Look::Running(..) | Look::Paused(_) => {
+                return Err(Trouble::Away("its output broke off".into()));
+            }
+        };
+        Err(Failure {
+            kind: FailureKind::Prepare,
+            public: "The preparation failed.".into(),
+            detail: format!("`{}` failed: {detail}", self.stage),
+            log_tail,
+            permanent: false,
+        }
+        .into())
+    }
+}
+
+/// The job's container: removed in any case, in the background if the job's future is dropped.
+struct Container<'a> {
+    shared: &'a Arc<Shared>,
+    up: Up,
+    name: String,
+    armed: bool,
+}
+
+impl<'a> Container<'a> {
+    fn new(shared: &'a Arc<Shared>, up: &Up, name: String) -> Self {
+        shared.jobs.lock().insert(name.clone());
+        Self { shared, up: up.clone(), name, armed: true }
+    }
+
+    async fn remove(mut self) -> Result<(), Trouble> {
+        clean(self.shared, &self.up, &self.name).await?;
+        self.armed = false;
+        Ok(())
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let (shared, up, name) = (Arc::clone(self.shared), self.up.clone(), self.name.clone());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Err(trouble) = clean(&shared, &up, &name).await {
+                // Not among the jobs any more, it is a stray for the next connection.
+                tracing::warn!("the job's container {name} stays for now: {trouble:?}");
+                shared.jobs.lock().remove(&name);
+            }
+        });
+    }
+}
+
+async fn clean(shared: &Shared, up: &Up, name: &str) -> Result<(), Trouble> {
+    depart::remove(up, name).await?;
+    shared.mounts.release(up, name).await?;
+    shared.jobs.lock().remove(name);
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! One bridge network a landscape, its addresses cut from `docker.subnets`.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::{ListNetworksOptions, ListNetworksOptionsBuilder};
+use ipnet::{IpNet, Ipv4Net};
+use parking_lot::Mutex;
+
+use super::engine::Up;
+use super::labels::{Instance, landscape_of};
+use super::trouble::{CALL, Trouble, backend, judge, not_runnable, status, text, within};
+use crate::landscape::LandscapeId;
+
+/// The size of a landscape's piece.
+const PIECE: u8 = 24;
+/// Engines know of addresses in use that we cannot see; so many pieces are tried in one go.
+const ATTEMPTS: usize = 32;
+
+/// The networks of this instance.
+pub(super) struct Networks {
+    instance: Instance,
+    /// Ids by landscape, as far as known. The lock around each is held while it is made.
+    known: Mutex<HashMap<LandscapeId, Arc<tokio::sync::Mutex<Option<String>>>>>,
+    /// Pieces are chosen one landscape at a time, else two would choose the same.
+    choice: tokio::sync::Mutex<()>,
+}
+
+impl Networks {
+    pub(super) fn new(instance: Instance) -> Self {
+        Self { instance, known: Mutex::default(), choice: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The id of the landscape's network, which is made if it is not there.
+    pub(super) async fn ensure(&self, up: &Up, subnets: &[IpNet], landscape: &LandscapeId) -> Result<String, Trouble> {
+        let slot = Arc::clone(self.known.lock().entry(landscape.clone()).or_default());
+        let mut id = slot.lock().await;
+        if let Some(id) = &*id {
+            return Ok(id.clone());
+        }
+        let made = match self.find(up, landscape).await? {
+            Some(found) => found,
+            None => self.make(up, subnets, landscape).await?,
+        };
+        *id = Some(made.clone());
+        Ok(made)
+    }
+
+    /// Forgets an id that the engine no longer knows.
+    pub(super) fn forget(&self, landscape: &LandscapeId) {
+        self.known.lock().remove(landscape);
+    }
+
+    /// Removes the networks of landscapes that `keep` does not want and that no container uses.
+    pub(super) async fn sweep(&self, up: &Up, keep: impl Fn(&str) -> bool) -> Result<(), Trouble> {
+        let filters = HashMap::from([("label".to_owned(), vec![self.instance.filter()])]);
+        let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+        let all = within(CALL, up.docker.list_networks(Some(options))).await.map_err(|e| judge("list networks", &e))?;
+        for network in all {
+            let landscape = network.labels.as_ref().and_then(landscape_of);
+            let (Some(landscape), Some(id)) = (landscape, network.id) else { continue };
+            if keep(&landscape) {
+                continue;
+            }
+            let slot = Arc::clone(self.known.lock().entry(landscape.clone()).or_default());
+            let mut known = slot.lock().await;
+            match within(CALL, up.docker.remove_network(&id)).await {
+                Ok(()) => *known = None,
+                Err(e) if status(&e) == Some(404) => *known = None,
+                // In use by a container that is still on its way out: the next sweep gets it.
+                Err(e) if status(&e) == Some(403) => tracing::debug!(%landscape, "the network stays: {}", text(&e)),
+                Err(e) => return Err(judge("remove a network", &e)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn find(&self, up: &Up, landscape: &LandscapeId) -> Result<Option<String>, Trouble> {
+        let name = self.instance.network_name(landscape);
+        match within(CALL, up.docker.inspect_network(&name, None)).await {
+            Ok(network) => Ok(network.id),
+            Err(e) if status(&e) == Some(404) => Ok(None),
+            Err(e) => Err(judge("look for the network", &e)),
+        }
+    }
+
+    async fn make(&self, up: &Up, subnets: &[IpNet], landscape: &LandscapeId) -> Result<String, Trouble> {
+        let _choice = self.choice.lock().await;
+        let mut taken = engine_subnets(up).await?;
+        if let Ok(routes) = tokio::fs::read_to_string("/proc/net/route").await {
+            taken.extend(host_routes(&routes));
+        }
+        let mut last = None;
+        for piece in pieces(subnets, &taken).take(ATTEMPTS) {
+            match within(CALL, up.docker.create_network(self.request(landscape, piece))).await {
+                Ok(made) => return Ok(made.id),
+                // The engine says so with different codes: 403 for a pool that overlaps, 409 for a name.
+                Err(e) if text(&e).contains("overlap") => last = Some(text(&e)),
+                Err(e) if status(&e) == Some(409) => {
+                    if let Some(found) = self.find(up, landscape).await? {
+                        return Ok(found);
+                    }
+                    return Err(judge("create the network", &e));
+                }
+                Err(e) => return Err(judge("create the network", &e)),
+            }
+        }
+        Err(match last {
+            Some(said) => backend(format!("no piece of `docker.subnets` can be used for the network: {said}")).into(),
+            None => not_runnable(
+                "`docker.subnets` has no free piece for another landscape's network: add a range".to_owned(),
+            )
+            .into(),
+        })
+    }
+
+    fn request(&self, landscape: &LandscapeId, piece: Ipv4Net) -> NetworkCreateRequest {
+        let subnet = IpamConfig { subnet: Some(piece.to_string()), ..Default::default() };
+        NetworkCreateRequest {
+            name: self.instance.network_name(landscape),
+            driver: Some("bridge".into()),
+            ipam: Some(Ipam { config: Some(vec![subnet]), ..Default::default() }),
+            labels: Some(self.instance.landscape_labels(landscape)),
+            ..Default::default()
+        }
+    }
+}
+
+/// What the engine's networks already use.
+async fn engine_subnets(up: &Up) -> Result<Vec<Ipv4Net>, Trouble> {
+    let all = within(CALL, up.docker.list_networks(None::<ListNetworksOptions>))
+        .await
+        .map_err(|e| judge("list networks", &e))?;
+    let configs = all.into_iter().filter_map(|n| n.ipam?.config).flatten();
+    Ok(configs.filter_map(|c| c.subnet?.parse().ok()).collect())
+}
+
+/// Destinations of the host's IPv4 routes, the default route aside.
+fn host_routes(table: &str) -> HashSet<Ipv4Net> {
+    let net = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let (destination, mask) = (fields.nth(1)?, fields.nth(5)?);
+        // The kernel prints the bytes of the address as one number in the machine's order.
+        let address = |hex: &str| u32::from_str_radix(hex, 16).ok().map(|n| Ipv4Addr::from(n.to_ne_bytes()));
+        let net = Ipv4Net::with_netmask(address(destination)?, address(mask)?).ok()?;
+        (net.prefix_len() > 0).then_some(net)
+    };
+    table.lines().skip(1).filter_map(net).collect()
+}
+
+/// Free pieces of `subnets`, in order.
+fn pieces<'a>(subnets: &'a [IpNet], taken: &'a [Ipv4Net]) -> impl Iterator<Item = Ipv4Net> + 'a {
+    let overlaps = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
+    let v4 = subnets.iter().filter_map(|n| match n {
+        IpNet::V4(net) => Some(net.trunc()),
+        IpNet::V6(_) => None,
+    });
+    v4.flat_map(|net| {
+        let size = PIECE.max(net.prefix_len());
+        net.subnets(size).into_iter().flatten()
+    })
+    .filter(move |piece| !taken.iter().any(|t| overlaps(piece, t)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_piece_that_overlaps_nothing() {
+        let subnets: Vec<IpNet> = vec!["fd00::/64".parse().unwrap(), "10.5.0.0/22".parse().unwrap()];
+        let taken: Vec<Ipv4Net> = vec!["10.5.0.64/26".parse().unwrap(), "10.5.2.0/23".parse().unwrap()];
+        assert_eq!(pieces(&subnets, &taken).collect::<Vec<_>>(), ["10.5.1.0/24".parse::<Ipv4Net>().unwrap()]);
+    }
+
+    #[test]
+    fn a_range_smaller_than_a_piece_is_one() {
+        let subnets: Vec<IpNet> = vec!["10.5.0.0/28".parse().unwrap()];
+        assert_eq!(pieces(&subnets, &[]).count(), 1);
+    }
+
+    #[test]
+    fn the_kernel_s_routes_without_the_default_one() {
+        let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n\
+                     eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\n\
+                     docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\n";
+        let net: Ipv4Net = "172.17.0.0/16".parse().unwrap();
+        assert_eq!(host_routes(table), HashSet::from([net]));
+    }
+}
