@@ -1,0 +1,104 @@
+//! The connection as hyper reads and writes it: every byte is seen once, for deadlines, for the framing
+//! of heads, and to give the router's own words instead of the engine's.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Client, Phase};
+use crate::proxy::wire;
+
+/// The connection as hyper reads and writes it.
+#[derive(Clone, Debug)]
+pub struct ClientIo(pub Rc<Client>);
+
+impl AsyncRead for ClientIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let client = &*self.0;
+        let before = buf.filled().len();
+        let n = std::task::ready!(wire::poll_read(&client.stream, cx, buf))?;
+        client.received(&buf.filled()[before..before + n]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Client {
+    fn received(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.touch();
+        match self.phase.get() {
+            Phase::Idle => self.enter(Phase::Header),
+            Phase::Header => {}
+            Phase::Busy | Phase::Waiting | Phase::Streaming => return,
+        }
+        let mut scan = self.scan.get();
+        scan.feed(bytes);
+        self.scan.set(scan);
+    }
+
+    /// Takes note of an answer that the engine gives by itself, for a head that it could not read.
+    /// True if the bytes are to be dropped: the router's own answer follows.
+    fn intercept(&self, bytes: &[u8]) -> bool {
+        if self.answering.get() {
+            return false;
+        }
+        if self.engine_answer.get().is_none() {
+            let status = bytes.get(9..12).and_then(|s| std::str::from_utf8(s).ok()).and_then(|s| s.parse().ok());
+            self.engine_answer.set(Some(status.unwrap_or(400)));
+        }
+        true
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let client = &*self.0;
+        if client.intercept(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let n = std::task::ready!(wire::poll_write(&client.stream, cx, buf))?;
+        client.touch();
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let client = &*self.0;
+        if !client.answering.get() {
+            let all: usize = bufs.iter().map(|b| b.len()).sum();
+            client.intercept(bufs.first().map_or(&[], |b| b));
+            return Poll::Ready(Ok(all));
+        }
+        let n = std::task::ready!(wire::poll_write_vectored(&client.stream, cx, bufs))?;
+        client.touch();
+        Poll::Ready(Ok(n))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// hyper flushes when its own buffer is empty: with the body over, the request has ended.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let client = &*self.0;
+        if client.answered.get() {
+            client.answered.set(false);
+            client.answering.set(false);
+            client.enter(if client.pipelined.get() { Phase::Header } else { Phase::Idle });
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Left to the task that serves the connection: it may still have an answer to give.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
