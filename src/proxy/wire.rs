@@ -1,0 +1,108 @@
+//! Sockets that can be watched while hyper owns their reading and writing.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Reads what is there.
+///
+/// A short read means that the socket is empty: telling the runtime so at once saves the next
+/// read's system call, as tokio's own `AsyncRead` does. The readiness that is cleared cannot be newer
+/// than the read, because a data thread reads and polls for events by turns.
+pub(crate) fn poll_read(stream: &TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        let room = buf.remaining();
+        let mut outcome = Ok(0);
+        let emptied = || io::Error::from(io::ErrorKind::WouldBlock);
+        let _cleared = stream.try_io(Interest::READABLE, || {
+            outcome = stream.try_read_buf(buf);
+            match &outcome {
+                Ok(n) if *n > 0 && *n < room => Err(emptied()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(emptied()),
+                _ => Ok(()),
+            }
+        });
+        match outcome {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+/// Writes what fits.
+pub(crate) fn poll_write(stream: &TcpStream, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_write(buf) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+/// Buffers of so many bytes together are copied into one: an answer's head and a short body. One
+/// plain `send` costs less than a `writev` of two.
+const SHORT: usize = 1024;
+
+/// Writes what fits of several buffers.
+pub(crate) fn poll_write_vectored(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    bufs: &[io::IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [one] = bufs {
+        return poll_write(stream, cx, one);
+    }
+    let all: usize = bufs.iter().map(|buf| buf.len()).sum();
+    if all <= SHORT {
+        let mut joined = [0; SHORT];
+        let mut at = 0;
+        for buf in bufs {
+            joined[at..at + buf.len()].copy_from_slice(buf);
+            at += buf.len();
+        }
+        return poll_write(stream, cx, &joined[..at]);
+    }
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_write_vectored(bufs) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+/// Says to the peer that nothing more follows.
+pub(crate) fn shut_sending(stream: &TcpStream) -> io::Result<()> {
+    match rustix::net::shutdown(stream, rustix::net::Shutdown::Write) {
+        // The peer has reset the connection already: there is nobody to tell.
+        Err(rustix::io::Errno::NOTCONN) => Ok(()),
+        done => done.map_err(io::Error::from),
+    }
+}
+
+/// What a socket's receive queue holds, without taking it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Nothing; the peer is there.
+    Nothing,
+    /// Bytes.
+    Bytes,
+    /// The peer's end, or an error.
+    End,
+}
+
+/// Looks into the receive queue. One system call.
+pub(crate) fn peek(stream: &TcpStream) -> Waiting {
+    use rustix::net::{RecvFlags, recv};
+    let mut byte = [0; 1];
+    match recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, 0)) => Waiting::End,
+        Ok(_) => Waiting::Bytes,
+        Err(rustix::io::Errno::WOULDBLOCK) => Waiting::Nothing,
+        Err(_) => Waiting::End,
+    }
+}
