@@ -1,0 +1,85 @@
+//! The backends of this process: processes always, Docker from the first service that asks for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::router::landscape_ids;
+use crate::backend::docker::DockerBackend;
+use crate::backend::process::{ProcessBackend, ProcessOptions};
+use crate::backend::{Backend, BackendError};
+use crate::config::settings::{BackendKind, OnExit, Settings};
+use crate::lifecycle::Lifecycle;
+
+/// See the module's words.
+pub struct Backends {
+    process: Arc<ProcessBackend>,
+    docker: Mutex<Option<Arc<DockerBackend>>>,
+    instance: String,
+}
+
+impl Backends {
+    /// Starts the process backend and connects it to the life cycles.
+    pub fn start(settings: &Settings, instance: &str, lifecycle: &Lifecycle) -> Result<Self, BackendError> {
+        let (observer, observations) = mpsc::unbounded_channel();
+        let options = ProcessOptions::new(settings.process.clone(), &settings.state);
+        let process = Arc::new(ProcessBackend::new(options, observer)?);
+        lifecycle.connect(process.clone(), observations);
+        Ok(Self { process, docker: Mutex::default(), instance: instance.to_owned() })
+    }
+
+    /// The backend of this kind. An engine that does not answer is no error: what needs it waits.
+    pub fn of(&self, kind: BackendKind, settings: &Settings, lifecycle: &Lifecycle) -> Arc<dyn Backend> {
+        if kind == BackendKind::Process {
+            return self.process.clone();
+        }
+        let mut docker = self.docker.lock();
+        let docker = docker.get_or_insert_with(|| {
+            let (observer, observations) = mpsc::unbounded_channel();
+            let (docker, state) = (settings.docker.clone(), &settings.state);
+            let new = Arc::new(DockerBackend::new(docker, self.instance.clone(), state, observer));
+            new.keep_only(&landscape_ids(settings));
+            lifecycle.connect(new.clone(), observations);
+            new
+        });
+        docker.clone()
+    }
+
+    /// The backend of this kind, if anything has asked for it.
+    pub fn running(&self, kind: BackendKind) -> Option<Arc<dyn Backend>> {
+        match kind {
+            BackendKind::Process => Some(self.process.clone()),
+            BackendKind::Docker => self.docker.lock().clone().map(|d| d as Arc<dyn Backend>),
+        }
+    }
+
+    /// Takes new settings, for what is started from now on.
+    pub async fn configure(&self, settings: &Settings) {
+        self.process.configure(settings.process.clone());
+        let docker = self.docker.lock().clone();
+        if let Some(docker) = docker {
+            docker.reconfigure(settings.docker.clone(), &landscape_ids(settings)).await;
+        }
+    }
+
+    /// Whether the replicas of this backend end with the router.
+    pub fn end_with_router(kind: BackendKind, settings: &Settings) -> bool {
+        match kind {
+            BackendKind::Process => true,
+            BackendKind::Docker => settings.docker.on_exit == OnExit::Stop,
+        }
+    }
+
+    /// The router ends: processes end with it, containers as the configuration says.
+    pub async fn shutdown(&self, settings: &Settings, grace: Duration) {
+        let docker = self.docker.lock().clone();
+        let containers = async {
+            if let Some(docker) = docker {
+                docker.shutdown(Self::end_with_router(BackendKind::Docker, settings), grace).await;
+            }
+        };
+        tokio::join!(self.process.shutdown(true, grace), containers);
+    }
+}

@@ -1,0 +1,207 @@
+//! The running router: its parts, and how a new configuration reaches all of them.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+
+use super::backends::Backends;
+use super::routes::{self, Served};
+use crate::admin::{ConfigHealth, EventLog, Reloaded};
+use crate::config::diff::Changes;
+use crate::config::settings::Settings;
+use crate::config::watch::Watch;
+use crate::config::{self, Purpose};
+use crate::landscape::{LandscapeId, ServiceKey};
+use crate::lifecycle::{GateBudget, Lifecycle, ServiceSetup};
+use crate::listen::{Listeners, Opened};
+use crate::observe::{AccessLogWriter, Metrics, RouterStats, ServiceStats};
+use crate::proxy::{CurrentSnapshot, Rules, Snapshot};
+use crate::yaml::Mistake;
+
+/// See the module's words.
+pub struct Router {
+    pub(super) config: PathBuf,
+    pub(super) settings: ArcSwap<Settings>,
+    pub(super) health: Mutex<ConfigHealth>,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) backends: Backends,
+    pub(super) budget: Arc<GateBudget>,
+    pub(super) current: CurrentSnapshot,
+    pub(super) listeners: Listeners,
+    /// Where the admin API listens, as bound.
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) access_log: Mutex<AccessLogWriter>,
+    pub(super) stats: Arc<RouterStats>,
+    pub(super) events: EventLog,
+    pub(super) metrics: ArcSwapOption<Metrics>,
+    /// Every service of the configuration.
+    pub(super) served: ArcSwap<HashMap<ServiceKey, Served>>,
+    pub(super) watch: Mutex<Option<Watch>>,
+    pub(super) serving: AtomicBool,
+    pub(super) ending: AtomicBool,
+    /// One configuration at a time.
+    pub(super) applying: tokio::sync::Mutex<()>,
+}
+
+impl Router {
+    /// Reads everything again. What is wrong leaves everything as it was, and is told.
+    pub async fn reload(&self) -> Reloaded {
+        let _one = self.applying.lock().await;
+        let (file, previous) = (self.config.clone(), self.settings.load_full());
+        let reading = {
+            let previous = previous.clone();
+            tokio::task::spawn_blocking(move || config::load(&file, Purpose::Run { previous: Some(&previous) }))
+        };
+        let loaded = match reading.await {
+            Ok(loaded) => loaded,
+            Err(e) => return self.told(false, Vec::new(), vec![format!("the configuration could not be read: {e}")]),
+        };
+        let sound = !loaded.has_errors(false);
+        let mut mistakes = loaded.mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>();
+        for mistake in &loaded.mistakes {
+            log(mistake);
+        }
+        if let Some(watch) = &*self.watch.lock() {
+            watch.files(loaded.files);
+        }
+        let Some(new) = loaded.settings else { return self.told(false, Vec::new(), mistakes) };
+        let changes = Changes::between(&previous, &new);
+        match self.apply(Arc::new(new)).await {
+            Ok(()) => {
+                tracing::info!("configuration reloaded: {changes}");
+                match tokio::task::spawn_blocking(move || loaded.good.keep()).await {
+                    Ok(kept) => kept.iter().for_each(log),
+                    Err(e) => tracing::warn!("the last good landscapes were not kept: {e}"),
+                }
+                self.told(sound, changes.lines(), mistakes)
+            }
+            Err(reason) => {
+                tracing::error!("configuration not applied: {reason}");
+                mistakes.push(format!("{}: {reason}", self.config.display()));
+                self.told(false, Vec::new(), mistakes)
+            }
+        }
+    }
+
+    fn told(&self, ok: bool, changes: Vec<String>, mistakes: Vec<String>) -> Reloaded {
+        self.stats.reloaded(ok);
+        *self.health.lock() = health(&self.config, ok, mistakes.clone());
+        let reloaded = Reloaded { ok, changes, mistakes };
+        self.events.publish(None, &serde_json::json!({ "event": "reload", "reload": reloaded }));
+        reloaded
+    }
+
+    /// Makes these settings the ones in force: all of them, or none.
+    pub(super) async fn apply(&self, new: Arc<Settings>) -> Result<(), String> {
+        let old = self.settings.load_full();
+        unchangeable(&old, &new)?;
+        // What can fail comes first, and leaves no trace.
+        let opened = self.listeners.open(&new.listen.http, Vec::new()).map_err(|e| e.to_string())?;
+        self.access_log.lock().configure(new.access_log.as_ref()).map_err(|e| e.to_string())?;
+        self.backends.configure(&new).await;
+        self.budget.resize(new.hold.max_requests, new.hold.max_bytes);
+        self.lifecycle.set_paused_memory(new.paused_memory);
+        self.listeners.set_max_connections(new.listen.max_connections);
+        self.begin(&new, opened)?;
+        self.settings.store(new);
+        Ok(())
+    }
+
+    /// Makes the services be these, then the routes, then the listeners: nobody is led to what is not
+    /// there yet.
+    pub(super) fn begin(&self, settings: &Settings, opened: Opened) -> Result<(), String> {
+        self.lifecycle.configure(self.setups(settings));
+        self.publish(settings)?;
+        self.listeners.serve(opened);
+        Ok(())
+    }
+
+    fn setups(&self, settings: &Settings) -> Vec<ServiceSetup> {
+        let mut setups = Vec::new();
+        for landscape in &settings.landscapes {
+            let Ok(spec) = &landscape.spec else { continue };
+            for (key, policy) in &landscape.policies {
+                let Some(service) = spec.services.get(&key.service).filter(|s| s.runs()) else { continue };
+                setups.push(ServiceSetup {
+                    spec: service.clone(),
+                    policy: policy.clone(),
+                    landscape: spec.clone(),
+                    backend: self.backends.of(policy.backend, settings, &self.lifecycle),
+                });
+            }
+        }
+        setups
+    }
+
+    /// Swaps what requests read.
+    fn publish(&self, settings: &Settings) -> Result<(), String> {
+        let before = self.served.load();
+        let mut served = HashMap::new();
+        for (key, policy) in settings.landscapes.iter().flat_map(|l| &l.policies) {
+            let service = self.lifecycle.get(key).map(|h| h.service().clone());
+            let kept = || before.get(key).filter(|s| s.service.is_none()).map(|s| s.stats.clone());
+            let stats = match &service {
+                Some(service) => service.stats().clone(),
+                None => kept().unwrap_or_else(|| Arc::new(ServiceStats::default())),
+            };
+            served.insert(key.clone(), Served { policy: policy.clone(), stats, service });
+        }
+        let table = routes::table(settings, &served)?;
+        let rules = Rules::new(settings, self.listeners.addresses(), self.admin);
+        self.current.store(Arc::new(Snapshot { table, rules }));
+        self.served.store(Arc::new(served));
+        Ok(())
+    }
+
+    /// Whether new requests should come here.
+    pub(super) fn readiness(&self) -> Result<(), String> {
+        if self.ending.load(Ordering::Acquire) {
+            return Err("the router is ending".into());
+        }
+        if !self.serving.load(Ordering::Acquire) {
+            return Err("the router is starting".into());
+        }
+        Ok(())
+    }
+}
+
+/// What a running router cannot change; the error says what to do.
+fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
+    let fixed = [
+        ("state", old.state != new.state),
+        ("threads", old.listen.threads != new.listen.threads),
+        ("listen.admin", old.listen.admin != new.listen.admin),
+        ("docker.host", old.docker.host != new.docker.host),
+    ];
+    match fixed.iter().find(|(_, changed)| *changed) {
+        None => Ok(()),
+        Some((key, _)) => {
+            Err(format!("{key} cannot change while the router runs; start it anew with `run --take-over`"))
+        }
+    }
+}
+
+/// The ids of every landscape, bad ones too: what they left running is not swept away.
+pub(super) fn landscape_ids(settings: &Settings) -> HashSet<LandscapeId> {
+    settings.landscapes.iter().map(|l| l.id.clone()).collect()
+}
+
+pub(super) fn health(config: &std::path::Path, ok: bool, mistakes: Vec<String>) -> ConfigHealth {
+    ConfigHealth { file: config.display().to_string(), ok, at: SystemTime::now(), mistakes }
+}
+
+/// A mistake, in the log.
+pub(super) fn log(mistake: &Mistake) {
+    use crate::yaml::Severity;
+    match mistake.severity {
+        Severity::Error => tracing::error!("{mistake}"),
+        Severity::Warning => tracing::warn!("{mistake}"),
+        Severity::Note => tracing::info!("{mistake}"),
+    }
+}
