@@ -1,0 +1,141 @@
+//! Standard output: colours on a terminal alone, tables, and readers that leave early.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::remote::Failure;
+
+/// Standard output.
+#[derive(Debug)]
+pub(super) struct Out {
+    colours: bool,
+    terminal: bool,
+}
+
+/// What a word means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Bold,
+    Good,
+    Busy,
+    Bad,
+    Faint,
+}
+
+impl Tone {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Bold => "\x1b[1m",
+            Self::Good => "\x1b[32m",
+            Self::Busy => "\x1b[33m",
+            Self::Bad => "\x1b[31m",
+            Self::Faint => "\x1b[2m",
+        }
+    }
+}
+
+impl Out {
+    pub(super) fn new() -> Self {
+        let terminal = io::stdout().is_terminal();
+        Self { colours: terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()), terminal }
+    }
+
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self { colours: false, terminal: false }
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// `text` in a colour, where there are colours.
+    pub(super) fn paint(&self, tone: Tone, text: &str) -> String {
+        if self.colours && tone != Tone::Plain { format!("{}{text}\x1b[0m", tone.code()) } else { text.to_owned() }
+    }
+
+    /// Writes and flushes. A reader that has left ends the command quietly.
+    pub(super) fn write(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| match e.kind() {
+            io::ErrorKind::BrokenPipe => Failure::ReaderLeft,
+            _ => Failure::Output(e),
+        })
+    }
+
+    pub(super) fn line(&self, text: &str) -> Result<(), Failure> {
+        self.write(&format!("{text}\n"))
+    }
+}
+
+/// A cell of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Cell(pub Tone, pub String);
+
+impl Cell {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self(Tone::Plain, text.into())
+    }
+}
+
+/// Columns as wide as their widest cell; the last one is not filled up.
+pub(super) fn table(out: &Out, rows: &[Vec<Cell>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|c| c.1.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (i, (Cell(tone, cell), width)) in row.iter().zip(&widths).enumerate() {
+            let fill = if i + 1 == row.len() { 0 } else { width + 2 - cell.chars().count() };
+            line.push_str(&out.paint(*tone, cell));
+            line.push_str(&" ".repeat(fill));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// One line without anything that steers a terminal: what a service wrote may say anything.
+pub(super) fn tame(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `12s`, `3m20s`, `2h05m`.
+pub(super) fn span(secs: f64) -> String {
+    let s = secs.max(0.0).ceil() as u64;
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        _ => format!("{}h{:02}m", s / 3600, s / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_nothing_trails() {
+        let rows = [["a", "bb", ""], ["ccc", "d", "e"]].map(|r| r.map(Cell::new).to_vec());
+        assert_eq!(table(&Out::plain(), &rows), "a    bb\nccc  d   e\n");
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        assert_eq!(Out::plain().paint(Tone::Bad, "x"), "x");
+        assert_eq!(Out { colours: true, terminal: true }.paint(Tone::Bad, "x"), "\x1b[31mx\x1b[0m");
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_taken_out() {
+        assert_eq!(tame("a\x1b[2J\r\nb"), "a [2J  b");
+    }
+
+    #[test]
+    fn spans_are_short() {
+        assert_eq!([0.4, 59.0, 61.0, 3600.0, 7500.0].map(span), ["1s", "59s", "1m01s", "1h00m", "2h05m"]);
+    }
+}

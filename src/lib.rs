@@ -1,0 +1,18 @@
+//! landscape-router: one process in front of every workspace.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod admin;
+pub mod app;
+pub mod backend;
+pub mod balance;
+pub mod cli;
+pub mod config;
+pub mod landscape;
+pub mod lifecycle;
+pub mod listen;
+pub mod observe;
+pub mod probe;
+pub mod proxy;
+pub mod route;
+pub mod yaml;
