@@ -1,0 +1,85 @@
+//! Ports without namespaces.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use landscape_router::backend::{Backend, FailureKind, Goal};
+
+use crate::bench::{Bench, FIRST, SECOND, eventually};
+
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A server of nothing but Python's standard library; it listens where it is told.
+fn server(port: &str) -> String {
+    format!("exec python3 -m http.server --bind 127.0.0.1 {port}")
+}
+
+#[tokio::test]
+async fn replicas_have_different_ports_and_own_what_listens_there() {
+    let mut bench = Bench::new();
+    let spec = bench.service(&[&server("$PORT")]);
+    bench.want(&spec, &[FIRST, SECOND], Goal::Run, GRACE);
+    let at = |addresses: landscape_router::backend::Addresses| addresses.of(spec.primary_port).unwrap();
+    let first = at(bench.running(FIRST).await);
+    let (mut bench, found) = {
+        let second_seen = bench.running(SECOND).await;
+        let second = at(second_seen);
+        assert_ne!(first, second);
+        for (id, own, other) in [(FIRST, first, second), (SECOND, second, first)] {
+            until_listening(own).await;
+            until_listening(other).await;
+            bench.backend.owns_listener(&spec.key, id, own).await.unwrap();
+            let holder = bench.backend.owns_listener(&spec.key, id, other).await.unwrap_err();
+            assert!(holder.contains("python3 (pid "), "{holder}");
+        }
+        bench.crash_and_adopt().await
+    };
+    // Adopted ones hold their ports, and are known to.
+    assert_eq!(found.len(), 2);
+    bench.running(FIRST).await;
+    bench.backend.owns_listener(&spec.key, FIRST, first).await.unwrap();
+    bench.backend.shutdown(true, GRACE).await;
+}
+
+#[tokio::test]
+async fn a_grandchild_in_a_session_of_its_own_owns_its_listener() {
+    let mut bench = Bench::new();
+    let spec = bench.service(&["setsid sh -c 'python3 -m http.server --bind 127.0.0.1 $PORT; true' & wait"]);
+    let at = bench.run(&spec).await.of(spec.primary_port).unwrap();
+    until_listening(at).await;
+    bench.backend.owns_listener(&spec.key, FIRST, at).await.unwrap();
+    bench.backend.shutdown(true, GRACE).await;
+}
+
+#[tokio::test]
+async fn an_application_that_ignores_port_on_a_taken_one_fails_with_the_holders_name() {
+    let mut bench = Bench::new();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().port();
+    let mut spec = bench.service(&[&server(&taken.to_string())]);
+    spec.primary_port = taken;
+    spec.ports[0].number = taken;
+    let mapped = bench.run(&spec).await.of(taken).unwrap();
+    assert_ne!(mapped.port(), taken);
+    let failure = bench.ended(FIRST).await;
+    assert_eq!(failure.kind, FailureKind::PortTaken, "{failure:?}");
+    assert!(failure.detail.contains(&format!("(pid {})", std::process::id())), "{}", failure.detail);
+    assert!(failure.detail.contains(&format!("ignore PORT={}", mapped.port())), "{}", failure.detail);
+}
+
+#[tokio::test]
+async fn a_port_is_given_again_once_its_replica_is_gone() {
+    let mut bench = Bench::new();
+    let spec = bench.service(&["exec sleep 600"]);
+    let before = bench.run(&spec).await;
+    bench.want(&spec, &[], Goal::Run, GRACE);
+    bench.stopped(FIRST).await;
+    assert_eq!(bench.run(&spec).await, before);
+    assert_eq!(before.of(spec.primary_port), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, spec.primary_port))));
+    bench.backend.shutdown(true, GRACE).await;
+}
+
+/// Nothing tells when a server begins to listen; the router itself probes.
+async fn until_listening(at: SocketAddr) {
+    eventually(|| std::net::TcpStream::connect(at).ok().map(drop)).await;
+}
