@@ -44,8 +44,8 @@ lint: ## Formatting and warnings, of every crate
 	@if command -v shellcheck >/dev/null; then $(STEP) "shellcheck" scripts/shellcheck.sh; \
 	  else echo "=== shellcheck: skipped, it is not installed"; fi
 
-docs: ## The library's documentation, without a warning
-	@RUSTDOCFLAGS="-D warnings" $(STEP) "documentation" cargo doc --locked --no-deps
+docs: ## The documentation of the code, private parts included, without a warning
+	@RUSTDOCFLAGS="-D warnings" $(STEP) "documentation" cargo doc --locked --no-deps --document-private-items
 
 unit: ## Unit, integration and documentation tests, with Docker where it can be had
 	@$(STEP) "unit and integration tests" scripts/unit.sh

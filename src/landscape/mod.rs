@@ -1,8 +1,8 @@
 //! ci.yml of every version, read into one [`ServiceSpec`] that knows no version.
 //!
-//! Two phases. [`read`] knows the file alone: its version, its synonyms, what excludes each other. What
+//! Two phases. [`read()`] knows the file alone: its version, its synonyms, what excludes each other. What
 //! it makes, a [`LandscapeFile`], tells by [`LandscapeFile::notes`] what only an installation can know.
-//! [`resolve`] knows the installation, a [`Context`]: plans, vault, `workspace.env`, what an operator
+//! [`resolve()`] knows the installation, a [`Context`]: plans, vault, `workspace.env`, what an operator
 //! allows. Both go on after the first mistake. [`load`] is both at once.
 
 mod digest;
@@ -38,7 +38,7 @@ pub use target::climbs;
 pub use vault::Vault;
 
 /// Reads a ci.yml. Nothing comes back where it is no YAML; what does may still hold errors, and then
-/// [`resolve`] makes no landscape of it. A duplicate or unknown key is a warning.
+/// [`resolve()`] makes no landscape of it. A duplicate or unknown key is a warning.
 pub fn read(file: Arc<PathBuf>, bytes: &[u8]) -> (Option<LandscapeFile>, Vec<Mistake>) {
     let (root, mistakes) = crate::yaml::parse(file.clone(), bytes, Severity::Warning);
     let Some(root) = root else { return (None, mistakes) };
@@ -48,7 +48,7 @@ pub fn read(file: Arc<PathBuf>, bytes: &[u8]) -> (Option<LandscapeFile>, Vec<Mis
     (Some(landscape), diagnostics.finish())
 }
 
-/// [`read`] and [`resolve`]: a landscape where no error was found, and everything to say about it, in the
+/// [`read()`] and [`resolve()`]: a landscape where no error was found, and everything to say about it, in the
 /// file's order.
 pub fn load(file: Arc<PathBuf>, bytes: &[u8], context: &Context<'_>) -> (Option<LandscapeSpec>, Vec<Mistake>) {
     let (landscape, mut mistakes) = read(file, bytes);

@@ -5,7 +5,7 @@
 //! keeps a [`Gate`] under one lock, and these two rules under it make a lost wake-up impossible:
 //!
 //! * who finds nothing ready looks at the ready set once more *under the lock* before it joins;
-//! * who publishes a ready set stores it first and then calls [`Gate::next`] *under the lock*.
+//! * who publishes a ready set stores it first and then calls [`Gate::pop`] *under the lock*.
 //!
 //! Whichever of the two takes the lock first, the other sees its work: either the publisher finds the
 //! waiter in the queue, or the waiter finds the published set.

@@ -1,7 +1,7 @@
 //! YAML with places: what ci.yml, router.yaml and the vault's file are read from, so that every
 //! mistake can say where it stands.
 //!
-//! [`parse`] makes a tree of [`Node`]s out of bytes, within bounds; an [`At`] is a node together with
+//! [`parse()`] makes a tree of [`Node`]s out of bytes, within bounds; an [`At`] is a node together with
 //! its path of keys, and has typed getters that collect [`Mistake`]s in [`Diagnostics`] and go on.
 
 pub mod diagnostics;
