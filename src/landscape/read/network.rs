@@ -55,7 +55,7 @@ pub(super) fn read(map: &mut Map<'_>, d: &mut Diagnostics) -> Network {
         network.declares_ports = true;
         network.ports = ports(&at, d);
     }
-    let has_paths = block.has("paths");
+    let has_paths = block.holds("paths");
     if let Some(at) = block.value("paths") {
         for item in at.items(d).unwrap_or_default() {
             network.paths.extend(path(&item, &network, d));
