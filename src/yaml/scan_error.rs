@@ -58,6 +58,11 @@ fn explain(info: &str) -> (String, Option<&'static str>) {
         ("trailing content after double-quoted", "text follows closed quotes", "put all of it in the quotes"),
         ("unexpected character", "no text may begin with this character", "put the text in quotes"),
         ("found unprintable character", "a control character", "remove it"),
+        (
+            "must be followed by a valid YAML whitespace",
+            "a tab stands before this, expected a space",
+            "replace it by a space",
+        ),
         ("recursion limit", "brackets nest too deep", "flatten the file"),
         ("tab", "a tab does not fit here", "replace tabs by spaces"),
         (

@@ -47,6 +47,18 @@ fn a_byte_order_mark_and_windows_line_ends_are_fine() {
 }
 
 #[test]
+fn a_tab_may_separate_a_key_from_its_value() {
+    let tree = good("a:\tb\nc:\t \t8\nü:\t-x\nd: |\n  e:\tf\ng: \"h:\ti\"\nj: {k:\tl}\n");
+    let text = |key: &str| find(&tree, &[key]).as_scalar().unwrap().text.clone();
+    assert_eq!((text("a"), text("c"), text("ü"), text("g")), ("b".into(), "8".into(), "-x".into(), "h:\ti".into()));
+    assert_eq!(text("d"), "e:\tf\n", "what stands in a block is kept");
+    assert_eq!(find(&tree, &["c"]).place, Place { line: 2, column: 6 });
+    // Of as many as a megabyte may hold a few are read: it ends soon.
+    let many: String = (0..100_000).map(|i| format!("{i}:\tb\n")).collect();
+    assert!(bad(&many).contains("a tab stands before this"));
+}
+
+#[test]
 fn blocks_fold_and_keep_their_lines() {
     let tree = good("a: |\n  x\n  \ty\nb: >-\n  one\n  two\n");
     assert_eq!(find(&tree, &["a"]).as_scalar().unwrap().text, "x\n\ty\n");
