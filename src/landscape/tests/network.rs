@@ -23,7 +23,9 @@ fn no_network_is_port_3000_private() {
 
 #[test]
 fn the_legacy_form_may_stand_beside_keys_without_a_value() {
-    let s = service("    steps: [{command: x}]\n    isPublic: true\n    network:\n      path: /\n      ports:\n      paths:");
+    let s = service(
+        "    steps: [{command: x}]\n    isPublic: true\n    network:\n      path: /\n      ports:\n      paths:",
+    );
     assert_eq!((s.paths.len(), s.primary_port, s.ports[0].public), (1, 3000, true));
 }
 
