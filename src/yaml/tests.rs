@@ -162,6 +162,9 @@ fn syntax_errors_speak_plainly() {
     assert!(bad("a: {x: 1\nb: 2\n").contains("close the `{`"), "{}", bad("a: {x: 1\nb: 2\n"));
     assert!(bad("a: @x\n").contains("put the text in quotes"), "{}", bad("a: @x\n"));
     assert!(bad("a:\n    b: 1\n  c: 2\n").contains("indentation"), "{}", bad("a:\n    b: 1\n  c: 2\n"));
+    assert!(bad("a: | b\n").contains("nothing may follow `|`"), "{}", bad("a: | b\n"));
+    assert!(bad("a: [# b\n]\n").contains("needs a space before it"), "{}", bad("a: [# b\n]\n"));
+    assert!(bad("a: [\n").contains("a value is missing here"), "{}", bad("a: [\n"));
     assert!(bad("[a]: 1\n").contains("plain name as the key"));
     assert!(bad("a: !!int x\n").contains("the tag"));
     assert!(bad("a: !foo x\n").contains("`!foo`"), "{}", bad("a: !foo x\n"));
