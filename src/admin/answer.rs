@@ -121,7 +121,7 @@ impl Desk {
                 if report.ok {
                     return json(StatusCode::OK, &report);
                 }
-                let detail = "The configuration has mistakes; everything is as it was.";
+                let detail = "The configuration has mistakes; what they concern stays as it was.";
                 let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "config-invalid", detail);
                 Err(problem.with_mistakes(report.mistakes))
             }
