@@ -117,7 +117,13 @@ impl Desk {
                 Ok(response(StatusCode::OK, Format::Events.content_type(), body))
             }
             Route::Reload => {
-                let report = model.reload().await;
+                // A task of its own: a caller who leaves drops this future, and a configuration is applied
+                // whole or not at all.
+                let model = model.clone();
+                let reload = tokio::spawn(async move { model.reload().await });
+                let report = reload
+                    .await
+                    .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", e.to_string()))?;
                 if report.ok {
                     return json(StatusCode::OK, &report);
                 }

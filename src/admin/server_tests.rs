@@ -20,6 +20,8 @@ pub(crate) struct Fake {
     not_ready: Mutex<Option<String>>,
     pub(crate) broken: Mutex<Vec<String>>,
     pub(crate) logs: Mutex<Option<mpsc::Receiver<LogLine>>>,
+    /// A reload waits for it.
+    applying: tokio::sync::Mutex<()>,
     pub(crate) events: EventLog,
 }
 
@@ -92,6 +94,9 @@ impl Model for Fake {
     }
 
     async fn reload(&self) -> Reloaded {
+        self.commands.lock().push("reload begins".into());
+        drop(self.applying.lock().await);
+        self.commands.lock().push("reload ends".into());
         let mistakes = self.broken.lock().clone();
         Reloaded { ok: mistakes.is_empty(), changes: vec!["4711/web: rolled".into()], mistakes }
     }
@@ -344,6 +349,25 @@ async fn a_reload_tells_what_changed_or_every_mistake() {
     let bad = r.tell("POST /api/v1/reload").await;
     assert_eq!(bad.problem(), (422, "config-invalid".into()));
     assert_eq!(bad.json()["mistakes"], json!(["router.yaml:3:1: error: x"]));
+}
+
+#[tokio::test]
+async fn a_reload_goes_on_when_its_caller_leaves() {
+    let r = rig().await;
+    let told = async |what: &str| {
+        while !r.fake.commands.lock().iter().any(|c| c == what) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let applying = r.fake.applying.lock().await;
+    let head = format!("POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n{}\r\n", r.bearer());
+    let caller = r.connect(&head).await;
+    timeout(Duration::from_secs(10), told("reload begins")).await.unwrap();
+    drop(caller);
+    // Time for the connection to notice.
+    sleep(Duration::from_millis(100)).await;
+    drop(applying);
+    timeout(Duration::from_secs(10), told("reload ends")).await.expect("it was cut off in the middle");
 }
 
 #[tokio::test]
