@@ -81,7 +81,7 @@ impl Model for Router {
     }
 
     async fn reload(&self) -> Reloaded {
-        let mistakes = if self.broken { vec!["router.yaml:3:1: error: x".to_owned()] } else { vec![] };
+        let mistakes = if self.broken { vec!["other/ci.yml:3:1: error: x".to_owned()] } else { vec![] };
         Reloaded { ok: !self.broken, changes: vec!["shop/web: rolled".into()], mistakes }
     }
 
@@ -206,7 +206,9 @@ fn refusals_end_with_1_and_say_what_to_do() {
     );
     assert!(rig.run(&["status", "shup"]).failed(1).contains("Did you mean shop?"));
     assert!(rig.run(&["sleep", "shop/web"]).failed(1).contains("unpin it first"));
-    assert!(rig.run(&["reload"]).failed(1).contains("router.yaml:3:1: error: x"));
+    let error = rig.run(&["reload"]).failed(1);
+    assert!(error.contains("\n  other/ci.yml:3:1: error: x\n"), "{error}");
+    assert!(error.ends_with("What is different now:\n  shop/web: rolled\n"), "{error}");
     let elsewhere = tempfile::tempdir().unwrap();
     let error = rig.run_at(elsewhere.path(), &["wake", "shop/web"]).failed(1);
     assert!(error.contains("wants its token") && error.contains(elsewhere.path().to_str().unwrap()), "{error}");

@@ -127,9 +127,13 @@ impl Desk {
                 if report.ok {
                     return json(StatusCode::OK, &report);
                 }
-                let detail = "The configuration has mistakes; what they concern stays as it was.";
+                let detail = if report.changes.is_empty() {
+                    "The configuration has mistakes; everything is as it was."
+                } else {
+                    "The configuration has mistakes; what has none is live, the rest is as it was."
+                };
                 let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "config-invalid", detail);
-                Err(problem.with_mistakes(report.mistakes))
+                Err(problem.with_mistakes(report.mistakes).with_changes(report.changes))
             }
         }
     }

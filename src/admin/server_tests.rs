@@ -98,7 +98,10 @@ impl Model for Fake {
         drop(self.applying.lock().await);
         self.commands.lock().push("reload ends".into());
         let mistakes = self.broken.lock().clone();
-        Reloaded { ok: mistakes.is_empty(), changes: vec!["4711/web: rolled".into()], mistakes }
+        // A mistake of router.yaml stops all of it, one of a ci.yml that landscape alone.
+        let nothing = mistakes.iter().any(|m| m.starts_with("router.yaml"));
+        let changes = if nothing { vec![] } else { vec!["4711/web: rolled".into()] };
+        Reloaded { ok: mistakes.is_empty(), changes, mistakes }
     }
 
     fn events(&self) -> &EventLog {
@@ -349,6 +352,12 @@ async fn a_reload_tells_what_changed_or_every_mistake() {
     let bad = r.tell("POST /api/v1/reload").await;
     assert_eq!(bad.problem(), (422, "config-invalid".into()));
     assert_eq!(bad.json()["mistakes"], json!(["router.yaml:3:1: error: x"]));
+    assert_eq!(bad.json()["detail"], "The configuration has mistakes; everything is as it was.");
+    *r.fake.broken.lock() = vec!["shop/ci.yml:3:1: error: x".into()];
+    let partly = r.tell("POST /api/v1/reload").await;
+    assert_eq!(partly.problem(), (422, "config-invalid".into()));
+    assert_eq!(partly.json()["changes"], json!(["4711/web: rolled"]));
+    assert!(!partly.json()["detail"].as_str().unwrap().contains("everything is as it was"));
 }
 
 #[tokio::test]

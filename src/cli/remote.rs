@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::api::{Landscape, Problem};
 use super::client::Client;
+use super::terminal::tame;
 use crate::admin::token::TokenError;
 
 /// Which router, and for whom the answer is.
@@ -89,7 +90,12 @@ fn places(looked: &[PathBuf]) -> String {
 }
 
 fn refusal(p: &Problem) -> String {
-    std::iter::once(&p.detail).chain(&p.mistakes).map(String::as_str).collect::<Vec<_>>().join("\n  ")
+    let mut text = std::iter::once(&p.detail).chain(&p.mistakes).map(|l| tame(l)).collect::<Vec<_>>().join("\n  ");
+    if !p.changes.is_empty() {
+        text.push_str("\nWhat is different now:");
+        p.changes.iter().for_each(|change| text.push_str(&format!("\n  {}", tame(change))));
+    }
+    text
 }
 
 impl Failure {
