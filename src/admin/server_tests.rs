@@ -320,7 +320,8 @@ async fn what_does_not_exist_names_what_does() {
     assert!(code == "landscape-invalid" && detail.contains("ci.yml:1:1: tab"), "{detail}");
     let (code, detail) = of("POST /api/v1/landscapes/4711/services/api/wake").await;
     assert_eq!((code.as_str(), detail.as_str()), ("impossible", "4711/api: nothing runs for it"));
-    assert_eq!(of("GET /api/v1/requests").await.0, "not-found");
+    assert_eq!(of("GET /api/v1/requests").await.0, "not-built");
+    assert_eq!(r.ask("GET /api/v1/requests", "").await.status, 501);
     let wrong = r.tell("DELETE /api/v1/landscapes").await;
     assert_eq!(wrong.problem(), (405, "method-not-allowed".into()));
     assert!(wrong.head.contains("allow: get"));
