@@ -110,6 +110,9 @@ impl Desk {
                 Ok(response(StatusCode::OK, format.content_type(), stream::logs(lines, format, lifeline)))
             }
             Route::Events { landscape, after } => {
+                if let Some(id) = &landscape {
+                    self.landscape(id)?;
+                }
                 let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.trim().parse().ok());
                 let lifeline = self.lifeline()?;
                 let watch = model.events().watch(last.or(after));

@@ -316,6 +316,8 @@ async fn what_does_not_exist_names_what_does() {
         (code.as_str(), detail.as_str()),
         ("unknown-service", "There is no service 4711/wep. Did you mean 4711/web?")
     );
+    let (code, detail) = of("GET /api/v1/events?landscape=4712").await;
+    assert!(code == "unknown-landscape" && detail.contains("Did you mean 4711?"), "{detail}");
     let (code, detail) = of("GET /api/v1/landscapes/bad/services/web").await;
     assert!(code == "landscape-invalid" && detail.contains("ci.yml:1:1: tab"), "{detail}");
     let (code, detail) = of("POST /api/v1/landscapes/4711/services/api/wake").await;

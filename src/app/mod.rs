@@ -221,7 +221,12 @@ async fn forward(mut events: broadcast::Receiver<LifeEvent>, router: std::sync::
                 Some(router) => router.events.publish(Some(event.landscape.clone()), &event),
                 None => return,
             },
-            Err(broadcast::error::RecvError::Lagged(missed)) => tracing::warn!(missed, "events were not told"),
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "events were not told");
+                if let Some(router) = router.upgrade() {
+                    router.events.gap();
+                }
+            }
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
