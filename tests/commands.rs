@@ -19,7 +19,7 @@ use landscape_router::lifecycle::{self, Service, StateName};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// A router of one service that is ready once it was woken.
+/// A router of two services that are ready once they were woken; the one is pinned.
 #[derive(Default)]
 struct Router {
     awake: std::sync::atomic::AtomicBool,
@@ -43,7 +43,13 @@ impl Model for Router {
             pinned: false,
             life,
         };
-        let services = vec![view(Life::Runs(Box::new(status))), view(Life::nothing(&ServiceKey::new("shop", "db")))];
+        let mut other = Service::new(ServiceKey::new("shop", "zoo"), Arc::default()).status();
+        other.state = status.state;
+        let services = vec![
+            view(Life::Runs(Box::new(status))),
+            view(Life::nothing(&ServiceKey::new("shop", "db"))),
+            view(Life::Runs(Box::new(other))),
+        ];
         vec![LandscapeView { id: "shop".into(), error: None, urls: vec![], services }]
     }
 
@@ -57,10 +63,10 @@ impl Model for Router {
         Ok(())
     }
 
-    async fn command(&self, _: &ServiceKey, command: lifecycle::Command) -> Result<(), Refused> {
+    async fn command(&self, service: &ServiceKey, command: lifecycle::Command) -> Result<(), Refused> {
         match command {
             lifecycle::Command::Wake => self.awake.store(true, std::sync::atomic::Ordering::SeqCst),
-            lifecycle::Command::Sleep => return Err(Refused::Impossible("it is pinned; unpin it first".into())),
+            lifecycle::Command::Sleep if &*service.service == "web" => return Err(Refused::Impossible("it is pinned; unpin it first".into())),
             _ => {}
         }
         Ok(())
@@ -70,7 +76,10 @@ impl Model for Router {
         Ok(())
     }
 
-    async fn logs(&self, _: &ServiceKey, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, Refused> {
+    async fn logs(&self, service: &ServiceKey, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, Refused> {
+        if &*service.service == "zoo" {
+            return Err(Refused::Unavailable("the engine does not answer".into()));
+        }
         let (to, lines) = mpsc::channel(8);
         let line =
             |text: String| LogLine { at: SystemTime::UNIX_EPOCH, source: "0".into(), step: None, stderr: false, text };
@@ -213,6 +222,19 @@ fn refusals_end_with_1_and_say_what_to_do() {
     let error = rig.run_at(elsewhere.path(), &["wake", "shop/web"]).failed(1);
     assert!(error.contains("wants its token") && error.contains(elsewhere.path().to_str().unwrap()), "{error}");
     assert!(rig.run_at(elsewhere.path(), &["status"]).ok().contains("shop/web"), "status needs no token");
+}
+
+#[test]
+fn a_landscape_alone_means_all_its_services_also_when_one_is_refused() {
+    let rig = Rig::new(Router::default());
+    let sleep = rig.run(&["sleep", "shop"]);
+    assert_eq!((sleep.code, sleep.out.as_str()), (Some(1), "shop/zoo is sent to sleep\n"));
+    assert_eq!(sleep.err, "error: shop/web: it is pinned; unpin it first\n");
+    for more in [&[][..], &["-f"]] {
+        let logs = rig.run(&[&["logs", "shop", "--tail", "1"], more].concat());
+        assert_eq!((logs.code, logs.out.as_str()), (Some(1), "web 0 | line 0\n"), "{more:?}");
+        assert_eq!(logs.err, "error: shop/zoo: the engine does not answer\n", "{more:?}");
+    }
 }
 
 #[test]

@@ -127,6 +127,27 @@ pub(super) fn run(remote: &Remote, command: impl AsyncFnOnce(Client) -> Result<(
     }
 }
 
+/// Does `what` for each service. One that is refused, or fails, does not keep the others from theirs: it
+/// is told, and the command fails in the end.
+pub(super) async fn each<T>(
+    services: impl IntoIterator<Item = T>,
+    mut what: impl AsyncFnMut(T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut last = None;
+    for service in services {
+        match what(service).await {
+            Ok(()) => {}
+            Err(failure @ (Failure::Refused(_) | Failure::Failed(_))) => {
+                if let Some(earlier) = last.replace(failure) {
+                    eprintln!("error: {earlier}");
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    last.map_or(Ok(()), Err)
+}
+
 /// Runs to its end, on this thread.
 pub(super) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?.block_on(command)
