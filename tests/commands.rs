@@ -225,6 +225,18 @@ fn refusals_end_with_1_and_say_what_to_do() {
 }
 
 #[test]
+fn a_token_that_cannot_be_used_hinders_only_what_needs_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::new(Router::default());
+    let folder = fs::read_dir(rig.home.path().join("landscape-router")).unwrap();
+    for file in folder {
+        fs::set_permissions(file.unwrap().path(), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    assert!(rig.run(&["status"]).ok().contains("shop/web"));
+    assert!(rig.run(&["wake", "shop/web"]).failed(1).contains("is not this user's alone"));
+}
+
+#[test]
 fn a_landscape_alone_means_all_its_services_also_when_one_is_refused() {
     let rig = Rig::new(Router::default());
     let sleep = rig.run(&["sleep", "shop"]);

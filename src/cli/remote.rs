@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use super::api::{Landscape, Problem};
 use super::client::Client;
 use super::terminal::tame;
-use crate::admin::token::TokenError;
 
 /// Which router, and for whom the answer is.
 #[derive(Clone, Debug, clap::Args)]
@@ -56,7 +55,7 @@ pub(super) enum Failure {
     },
     /// There is one that cannot be used.
     #[error("the router's token cannot be used: {0}")]
-    Token(#[from] TokenError),
+    Token(String),
     /// The router says no.
     #[error("{}", refusal(.0))]
     Refused(Problem),
