@@ -88,7 +88,13 @@ fn traffic(services: &[Sample], unrouted: &ServiceStats) -> Vec<MetricFamily> {
     let (mut requests, mut durations, mut retries, mut upstream) = (vec![], vec![], vec![], vec![]);
     let named = services.iter().map(|s| (&*s.key.landscape, &*s.key.service, &*s.stats));
     for (landscape, service, stats) in named.clone().chain([(NOBODY, NOBODY, unrouted)]) {
-        for (code, count) in stats.requests_by_code() {
+        // There from the start: a counter that appears with its first count hides that one from `rate()`.
+        let usual = if service == NOBODY { 404 } else { 200 };
+        let mut codes = stats.requests_by_code();
+        if !codes.iter().any(|(code, _)| *code == usual) {
+            codes.push((usual, 0));
+        }
+        for (code, count) in codes {
             requests.push(f::REQUESTS.sample(&[landscape, service, &code.to_string()], count as f64));
         }
         durations.push(f::REQUEST_DURATION.distribution(&[landscape, service], &stats.request_duration.snapshot()));

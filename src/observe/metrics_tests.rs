@@ -129,6 +129,17 @@ fn requests_are_told_by_status_and_those_without_a_service_under_a_dash() {
 }
 
 #[test]
+fn every_counter_is_there_before_its_first_count() {
+    let s = scrape(vec![sample("4711", "web")]);
+    let text = s.text();
+    for family in f::ALL.iter().filter(|f| f.kind == prometheus::proto::MetricType::COUNTER) {
+        assert!(text.contains(&format!("# TYPE {} counter", family.name)), "{} is absent", family.name);
+    }
+    let web = "landscape_router_requests_total{landscape=\"4711\",service=\"web\",code=\"200\"} 0";
+    assert!(text.contains(web), "{text}");
+}
+
+#[test]
 fn holds_and_cold_starts_are_told_by_reason_outcome_and_phase() {
     let web = sample("4711", "web");
     web.stats.hold_rejected(HoldRejection::Overflow);
