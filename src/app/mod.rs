@@ -122,6 +122,7 @@ async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
     };
     let admin_socket = admin_socket(&settings, &mut inherited)?;
     let stats = Arc::new(RouterStats::default());
+    stats.began(sound);
     let access_log = AccessLogWriter::start(settings.access_log.as_ref(), stats.access_log_dropped.clone())?;
     let rules = Rules::new(&settings, Vec::new(), None);
     let current = Arc::new(ArcSwap::from_pointee(Snapshot { table: Table::default(), rules }));
