@@ -225,6 +225,7 @@ pub struct Plan {
 /// Where secrets come from.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct Vault {
     /// A YAML file of `NAME: value`, relative to this file. Nobody but the router's user should be able
     /// to read it.
