@@ -39,6 +39,12 @@ fn the_examples_say_the_same_in_yaml_1_1() {
 }
 
 #[test]
+fn the_unit_starts_whatever_one_ci_yml_says() {
+    let unit = include_str!("../../../deploy/systemd/landscape-router.service");
+    assert!(!unit.lines().any(|l| l.starts_with("ExecStartPre=") && l.contains(" check ")), "{unit}");
+}
+
+#[test]
 fn the_example_shows_every_key() {
     let text = std::fs::read_to_string(example("router.yaml")).unwrap();
     let mut keys = Vec::new();
