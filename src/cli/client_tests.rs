@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 fn client(port: u16, token: Option<&str>) -> Client {
     let host = "127.0.0.1".to_owned();
     let looked = vec!["/nowhere/admin.token".into()];
-    Client { url: format!("http://{host}:{port}"), host, port, token: token.map(str::to_owned), looked }
+    Client { url: format!("http://{host}:{port}"), host, port, token: token.map(str::to_owned), looked, unusable: None }
 }
 
 fn trusted(r: &Rig) -> Client {
