@@ -255,6 +255,13 @@ fn wrong_arguments_end_with_2_and_no_router_with_3() {
     assert!(rig.run(&["wake"]).failed(2).contains("LANDSCAPE"));
     assert!(rig.run(&["wake", "a/b/c"]).failed(2).contains("<landscape>/<service>"));
     assert!(rig.run(&["status", "--admin", "https://x:1"]).failed(2).contains("speaks http"));
+    let unset = Command::new(env!("CARGO_BIN_EXE_landscape-router"))
+        .arg("status")
+        .env("LANDSCAPE_ROUTER_ADMIN", "")
+        .output()
+        .unwrap();
+    // Whether a router runs at the usual place, nobody knows; asked is that one.
+    assert_ne!(unset.status.code(), Some(2), "{unset:?}");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = rig.run(&["status", "--admin", &format!("http://{free}")]).failed(3);
     assert!(error.contains("no router answers") && error.contains("is it running"), "{error}");

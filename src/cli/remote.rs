@@ -9,11 +9,14 @@ use super::api::{Landscape, Problem};
 use super::client::Client;
 use super::terminal::tame;
 
+/// Where a router's admin listener is unless its router.yaml says otherwise.
+const ADMIN: &str = "http://127.0.0.1:9090";
+
 /// Which router, and for whom the answer is.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Remote {
     /// The running router's admin listener
-    #[arg(long, env = "LANDSCAPE_ROUTER_ADMIN", value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    #[arg(long, env = "LANDSCAPE_ROUTER_ADMIN", value_name = "URL", default_value = ADMIN)]
     pub admin: String,
     /// Answer in JSON, for programs
     #[arg(long)]
@@ -119,7 +122,9 @@ impl Failure {
 
 /// Runs a command to its end.
 pub(super) fn run(remote: &Remote, command: impl AsyncFnOnce(Client) -> Result<(), Failure>) -> ExitCode {
-    let result = Client::new(&remote.admin).and_then(|client| block_on(command(client)));
+    // An empty variable is as good as none.
+    let admin = Some(remote.admin.as_str()).filter(|url| !url.is_empty()).unwrap_or(ADMIN);
+    let result = Client::new(admin).and_then(|client| block_on(command(client)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.end(),
