@@ -66,7 +66,9 @@ impl Model for Router {
     async fn command(&self, service: &ServiceKey, command: lifecycle::Command) -> Result<(), Refused> {
         match command {
             lifecycle::Command::Wake => self.awake.store(true, std::sync::atomic::Ordering::SeqCst),
-            lifecycle::Command::Sleep if &*service.service == "web" => return Err(Refused::Impossible("it is pinned; unpin it first".into())),
+            lifecycle::Command::Sleep if &*service.service == "web" => {
+                return Err(Refused::Impossible("it is pinned; unpin it first".into()));
+            }
             _ => {}
         }
         Ok(())

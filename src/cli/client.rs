@@ -45,7 +45,8 @@ impl Client {
     /// wrote. The file's is not sent to another machine.
     pub(super) fn new(url: &str) -> Result<Self, Failure> {
         let (host, port) = parse(url)?;
-        let mut client = Self { url: format!("http://{host}:{port}"), host, port, token: None, looked: Vec::new(), unusable: None };
+        let mut client =
+            Self { url: format!("http://{host}:{port}"), host, port, token: None, looked: Vec::new(), unusable: None };
         client.token =
             std::env::var("LANDSCAPE_ROUTER_TOKEN").ok().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
         if client.token.is_none() && is_here(&client.host) {

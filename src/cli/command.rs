@@ -136,7 +136,9 @@ async fn wait(client: &Client, args: &Args, before: &Service) -> Result<(), Fail
                 let tail: String = failure.log_tail.iter().map(|l| format!("\n  {}", tame(l))).collect();
                 return Err(Failure::Failed(format!("{name} failed: {}{tail}", tame(&failure.detail))));
             }
-            "off" if moved || began.elapsed() > STALE => return Err(Failure::Failed(format!("{name} was switched off again"))),
+            "off" if moved || began.elapsed() > STALE => {
+                return Err(Failure::Failed(format!("{name} was switched off again")));
+            }
             "off" | "failed" => {}
             _ => moved = true,
         }

@@ -98,7 +98,8 @@ pub(super) fn table(out: &Out, rows: &[Vec<Cell>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|c| c.1.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
-    let fits = |n: &usize| out.width.is_none_or(|room| widths.iter().take(*n).map(|w| w + 2).sum::<usize>() <= room + 2);
+    let fits =
+        |n: &usize| out.width.is_none_or(|room| widths.iter().take(*n).map(|w| w + 2).sum::<usize>() <= room + 2);
     let beside = (1..=columns).rev().find(fits).unwrap_or(1);
     let mut text = String::new();
     for (n, row) in rows.iter().enumerate() {

@@ -23,7 +23,9 @@ fn the_examples_are_good() {
 #[test]
 fn the_examples_say_the_same_in_yaml_1_1() {
     let folders = ["config", "deploy/container", "deploy/systemd"];
-    for file in folders.map(|f| Path::new(env!("CARGO_MANIFEST_DIR")).join(f)).iter().flat_map(|f| f.read_dir().unwrap()) {
+    for file in
+        folders.map(|f| Path::new(env!("CARGO_MANIFEST_DIR")).join(f)).iter().flat_map(|f| f.read_dir().unwrap())
+    {
         let path = file.unwrap().path();
         if path.extension().is_none_or(|e| e != "yaml") {
             continue;
