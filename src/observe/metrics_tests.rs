@@ -263,13 +263,18 @@ fn label_values_are_escaped() {
 }
 
 #[test]
-fn upstream_connections_and_retries_are_told_for_forwarded_services_too() {
+fn what_moves_is_told_for_forwarded_services_too() {
     let mut forward = sample("4711", "api");
     forward.status = None;
     forward.stats.upstream_connections.inc();
     forward.stats.retries.inc();
+    forward.stats.forwarding.inc();
     let s = scrape(vec![forward]);
-    for name in ["landscape_router_upstream_connections", "landscape_router_retries_total"] {
+    for name in [
+        "landscape_router_upstream_connections",
+        "landscape_router_retries_total",
+        "landscape_router_in_flight_requests",
+    ] {
         assert_eq!(s.of(name).pop().unwrap(), format!("{name}{{landscape=\"4711\",service=\"api\"}} 1"));
     }
 }

@@ -150,6 +150,8 @@ pub struct ServiceStats {
     pub retries: Counter,
     /// Open connections to its replicas or targets, in use or idle.
     pub upstream_connections: Gauge,
+    /// Requests and open streams to a URL; those to replicas are counted by their leases.
+    pub forwarding: Gauge,
 }
 
 impl Default for ServiceStats {
@@ -162,6 +164,7 @@ impl Default for ServiceStats {
             hold_rejections: Default::default(),
             retries: Counter::default(),
             upstream_connections: Gauge::default(),
+            forwarding: Gauge::default(),
         }
     }
 }
