@@ -66,7 +66,7 @@ async fn refusals_are_told_with_what_to_do() {
     let reload = text(c.send(Method::POST, "/api/v1/reload").await);
     assert_eq!(
         reload,
-        "The configuration has mistakes; what they concern stays as it was.\n  router.yaml:3:1: error: x"
+        "The configuration has mistakes; everything is as it was.\n  router.yaml:3:1: error: x"
     );
     let none = text(client(r.port(), None).send(Method::POST, "/api/v1/reload").await);
     assert!(none.contains("/nowhere/admin.token"), "{none}");
