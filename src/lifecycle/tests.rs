@@ -105,7 +105,7 @@ impl Backend for Fake {
             service: service.clone(),
             id: *id,
             digest: r.digest.clone(),
-            goal: Goal::Run,
+            goal: Some(Goal::Run),
             addresses: Addresses(vec![(3000, r.address)]),
             since: std::time::SystemTime::now(),
         });
