@@ -16,6 +16,7 @@ use super::cgroup::{CgroupSpec, Places};
 use super::paths::Paths;
 use super::ports::{PortBook, PortRules};
 use super::procfs::Identity;
+use super::protocol::Hello;
 use super::runnable::Own;
 use super::{ProcessOptions, harden};
 use crate::backend::{BackendError, Goal, Observation, Observer, ReplicaId, Seen};
@@ -67,6 +68,13 @@ pub(super) struct Known {
     pub(super) shim: Option<Identity>,
     pub(super) step: Option<u32>,
     pub(super) cgroups: CgroupSpec,
+}
+
+impl Known {
+    pub(super) fn of(hello: &Hello) -> Self {
+        let Hello { meta, step, .. } = hello;
+        Self { shim: meta.shim.clone(), step: step.as_ref().map(|s| s.pid), cgroups: meta.cgroups.clone() }
+    }
 }
 
 impl Room {
