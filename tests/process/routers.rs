@@ -85,7 +85,8 @@ async fn two_routers_at_once_see_one_replica() {
 #[tokio::test]
 async fn one_that_is_being_stopped_keeps_its_grace_over_a_change_of_routers() {
     let mut bench = Bench::new();
-    let spec = bench.service(&["trap 'sleep 2; echo done > ended; exit' TERM; echo $$ > pid; while :; do sleep 0.1; done"]);
+    let spec =
+        bench.service(&["trap 'sleep 2; echo done > ended; exit' TERM; echo $$ > pid; while :; do sleep 0.1; done"]);
     bench.run(&spec).await;
     bench.file("pid").await;
     bench.want(&spec, &[], Goal::Run, GRACE);

@@ -126,14 +126,7 @@ fn take(room: &Arc<Room>, link: Link, hello: Hello) -> Option<Found> {
         ShimState::Paused => Some(Goal::Pause),
         ShimState::Stopping | ShimState::Ended(_) => None,
     };
-    let found = Found {
-        service: service.clone(),
-        id,
-        digest,
-        goal,
-        addresses: meta.addresses(),
-        since: meta.since,
-    };
+    let found = Found { service: service.clone(), id, digest, goal, addresses: meta.addresses(), since: meta.since };
     let mut replicas = room.replicas.lock();
     let entry = replica::spawn(room, service.clone(), id, Target::Keep, Some((link, hello)));
     replicas.insert((service, id), entry);

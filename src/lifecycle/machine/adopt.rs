@@ -45,6 +45,8 @@ impl Machine {
             self.go(State::Starting, now);
         } else if self.is_paused() {
             self.paused_at = Some(now);
+        } else if !self.leaving.is_empty() {
+            self.go(State::Stopping, now);
         }
     }
 

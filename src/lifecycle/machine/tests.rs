@@ -572,7 +572,7 @@ fn what_a_next_router_finds_on_its_way_out_is_awaited_before_the_next_start() {
     assert_eq!(w.state(), Stopping);
     w.restart_router(w.later_generation());
     w.request(ms(10));
-    assert_eq!((w.starts.len(), w.held()), (1, 1), "the old one is still there");
+    assert_eq!((w.state(), w.starts.len(), w.held()), (Stopping, 1, 1), "the old one is still there");
     w.pass(secs(1));
     assert_eq!((w.state(), w.starts.len(), w.held()), (Ready, 2, 0));
 }
