@@ -57,7 +57,7 @@ async fn answer(local: Rc<Local>, client: Rc<Client>, request: Request<Incoming>
     let loaded = local.loaded();
     let both_framings = client.begin(!request.body().is_end_stream());
     let usage = Usage::begin(&local, &client, &request);
-    let format = Format::of(request.headers().get(header::ACCEPT));
+    let format = Format::of(request.headers());
     let mut way = Outgoing {
         loaded: loaded.clone(),
         usage,
