@@ -23,7 +23,7 @@ use super::local::{Loaded, Local};
 use super::request_body::RequestBody;
 use super::snapshot::Rules;
 use super::usage::Usage;
-use super::{ErrorCode, headers, page};
+use super::{ErrorCode, forwarded, headers, page};
 use crate::config::settings::TrafficClass;
 use crate::landscape::{TargetUrl, climbs};
 use crate::lifecycle::{Demand, Service, Use};
@@ -159,8 +159,11 @@ impl Outgoing {
         request: &Request<Incoming>,
         client: &Rc<Client>,
     ) -> Option<hold::NotHeld> {
-        let class =
-            endpoint.traffic.class(request.method(), request.uri().path(), request.headers(), client.peer().ip());
+        let source = || {
+            let trusted = || self.loaded.snapshot.rules.trusted_proxies.clone();
+            forwarded::client(client.peer().ip(), forwarded::chain(request.headers()).as_ref(), trusted)
+        };
+        let class = endpoint.traffic.class(request.method(), request.uri().path(), request.headers(), source);
         self.use_ = match class {
             None | Some(TrafficClass::Wake) => Use::Counts,
             Some(_) => Use::NeverExtends,

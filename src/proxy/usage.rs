@@ -62,7 +62,7 @@ impl Usage {
                 path: request.uri().path_and_query().cloned(),
                 user_agent: field(&header::USER_AGENT),
                 request_id: field(&X_REQUEST_ID),
-                forwarded_for: field(&super::headers::X_FORWARDED_FOR),
+                forwarded_for: super::forwarded::chain(request.headers()),
                 replica: None,
                 held: Duration::ZERO,
                 retries: 0,
