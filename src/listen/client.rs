@@ -61,7 +61,7 @@ pub struct Client {
     answered: Cell<bool>,
     /// The status of an answer that the HTTP engine wanted to give by itself.
     engine_answer: Cell<Option<u16>>,
-    /// Part of a request's body was left unread.
+    /// The current request has a body whose end has not come.
     unread: Cell<bool>,
     body_over_limit: Cell<bool>,
     body_broken: Cell<bool>,
@@ -279,6 +279,7 @@ impl Client {
         self.answering.set(true);
         self.answered.set(false);
         self.first.set(false);
+        self.unread.set(has_body);
         self.body_over_limit.set(false);
         self.body_broken.set(false);
         self.bytes_in.set(0);
@@ -296,12 +297,14 @@ impl Client {
         self.answered.set(true);
     }
 
-    /// Part of the request's body stays unread: the connection's end must not reset the answer.
-    pub fn leave_unread(&self) {
-        self.unread.set(true);
+    /// The request's body was read to its end.
+    pub fn body_over(&self) {
+        self.unread.set(false);
     }
 
-    pub(super) fn unread(&self) -> bool {
+    /// Whether a part of the request's body is still to be read: an answer now is the connection's
+    /// last, and its end must not reset that answer.
+    pub fn unread(&self) -> bool {
         self.unread.get()
     }
 

@@ -63,6 +63,7 @@ async fn answer(local: Rc<Local>, client: Rc<Client>, request: Request<Incoming>
         usage,
         format,
         method: request.method().clone(),
+        version: request.version(),
         websocket: false,
         use_: Use::Counts,
         cold: None,
@@ -89,16 +90,14 @@ async fn answer(local: Rc<Local>, client: Rc<Client>, request: Request<Incoming>
             if is_status(&request) {
                 // The loading page's own question: no use, not forwarded.
                 way.usage.answered(StatusCode::OK, None);
-                let usage = way.usage;
-                return page::status(service).map(|body| body.ending(usage));
+                return way.finish(page::status(service));
             }
             if let Some(done) = way.lease(endpoint, service, &request, &client).await {
                 return match done {
                     hold::NotHeld::Answer(answer) => way.refuse(answer),
-                    hold::NotHeld::Page(page) => {
-                        way.usage.answered(page.status(), Some(ErrorCode::Starting.name()));
-                        let usage = way.usage;
-                        page.map(|body| body.ending(usage))
+                    hold::NotHeld::Page(page, code) => {
+                        way.usage.answered(page.status(), Some(code.name()));
+                        way.finish(*page)
                     }
                 };
             }
@@ -176,7 +175,7 @@ impl Outgoing {
         match class {
             Some(TrafficClass::OnlyIfAwake) => return Some(hold::NotHeld::Answer(ErrorCode::Asleep.into())),
             Some(TrafficClass::AnswerWhileAsleep { status, body }) => {
-                return Some(hold::NotHeld::Page(Box::new(while_asleep(*status, body))));
+                return Some(hold::NotHeld::Page(Box::new(while_asleep(*status, body)), ErrorCode::Asleep));
             }
             _ => {}
         }

@@ -140,6 +140,21 @@ fn a_chunked_body_over_the_limit_is_broken_off() {
     let router = Router::before(upstream.address, setup);
     let mut client = router.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n"));
+#[test]
+fn an_upload_that_nobody_reads_is_the_last_of_its_connection() {
+    let router = Router::new(Setup::default());
+    let mut client = router.client();
+    client.send("POST / HTTP/1.1\r\nHost: nobody.localhost\r\nContent-Length: 1000000\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.field("connection").as_deref()), (404, Some("close")));
+    for _ in 0..10 {
+        // A reset would fail it.
+        client.send(vec![b'x'; 100_000]);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(client.is_closed());
+}
+
     client.send(format!("800\r\n{}\r\n", "x".repeat(0x800)));
     let answer = client.answer();
     assert_eq!((answer.status, answer.error().as_str()), (413, "body-too-large"));
