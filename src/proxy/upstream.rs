@@ -257,6 +257,8 @@ impl Upstream {
             .max_buf_size(READ_AT_ONCE)
             .max_header_size(LONGEST_HEAD)
             .max_headers(MOST_FIELDS)
+            // RFC 9112, 5.1: a proxy removes white space before the colon from an answer.
+            .allow_spaces_after_header_name_in_responses(true)
             .handshake(io)
             .await?;
         let bell = Bell::new();

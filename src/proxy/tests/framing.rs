@@ -185,6 +185,30 @@ fn an_http10_client_gets_no_chunks() {
 }
 
 #[test]
+fn an_http10_client_is_not_promised_a_connection_that_ends_the_answer() {
+    let upstream =
+        Upstream::answering(|_, _| "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".into());
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    client.send(format!("GET / HTTP/1.0\r\nHost: {HOST}\r\nConnection: keep-alive\r\n\r\n"));
+    assert_eq!(field(&client.head(), "connection").as_deref(), Some("close"));
+    assert_eq!(client.rest(), b"abc");
+    let mut client = router.client();
+    client.send("GET / HTTP/1.0\r\nHost: a,b\r\nConnection: keep-alive\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.field("connection").as_deref()), (400, Some("close")));
+}
+
+#[test]
+fn white_space_before_a_colon_is_removed_from_an_answer() {
+    let upstream = Upstream::answering(|_, _| "HTTP/1.1 200 OK\r\nX-Old : 1\r\nContent-Length : 2\r\n\r\nok".into());
+    let router = Router::before(upstream.address, Setup::default());
+    let answer = router.get("/");
+    assert_eq!((answer.status, answer.text()), (200, "ok"));
+    assert!(answer.head.contains("\r\nx-old: 1\r\n"), "{}", answer.head);
+}
+
+#[test]
 fn an_http10_client_may_keep_its_connection_for_sized_answers() {
     let upstream = Upstream::echo();
     let router = Router::before(upstream.address, Setup::default());
