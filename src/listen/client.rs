@@ -356,6 +356,16 @@ impl Client {
         self.engine_answer.get()
     }
 
+    /// What of a head that is longer than `limit` is too long.
+    pub(super) fn too_long(&self, limit: usize) -> ErrorCode {
+        match self.scan.get().long_line(limit) {
+            // RFC 9112, 3: 414 for a target that is too long, 501 for such a method.
+            Some(true) => ErrorCode::UriTooLong,
+            Some(false) => ErrorCode::NotImplemented,
+            None => ErrorCode::HeaderTooLarge,
+        }
+    }
+
     /// Whether no byte of a request ever came.
     pub(super) fn untouched(&self) -> bool {
         self.first.get() && !self.scan.get().begun()
