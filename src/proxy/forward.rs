@@ -279,7 +279,9 @@ impl Outgoing {
             },
             Target::Nowhere { code, .. } => return Err(Some((*code).into())),
         };
-        Upstream::over(stream, endpoint.stats.clone()).await.map_err(|_| Some(ErrorCode::UpstreamConnect.into()))
+        Upstream::over(stream, endpoint.stats.clone(), rules.keep_header_case)
+            .await
+            .map_err(|_| Some(ErrorCode::UpstreamConnect.into()))
     }
 
     async fn to_replica(

@@ -243,8 +243,12 @@ impl Outgoing {
             request.headers_mut().remove(header::TRANSFER_ENCODING);
         }
         *request.version_mut() = Version::HTTP_11;
-        // Among them is hyper's own way to take the connection over, which is not needed.
-        request.extensions_mut().clear();
+        // Among them are hyper's own way to take the connection over, which is not needed, and the names of
+        // the fields as they came.
+        match rules.keep_header_case {
+            true => drop(request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>()),
+            false => request.extensions_mut().clear(),
+        }
         Ok(request)
     }
 }

@@ -200,6 +200,26 @@ fn an_http10_client_is_not_promised_a_connection_that_ends_the_answer() {
 }
 
 #[test]
+fn names_of_fields_keep_their_case_where_configured() {
+    let upstream = Upstream::answering(|head, _| {
+        let length = head.len();
+        format!("HTTP/1.1 200 OK\r\nX-OldStyle: 1\r\nx-small: 1\r\nCONTENT-Length: {length}\r\n\r\n{head}")
+    });
+    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nSOAPAction: a\r\nx-small: b\r\n\r\n");
+    let mut setup = Setup::default();
+    setup.rules.keep_header_case = true;
+    let answer = Router::before(upstream.address, setup).ask(&request);
+    for part in ["\r\nHost: ", "\r\nSOAPAction: a", "\r\nx-small: b", "\r\nX-Forwarded-For: "] {
+        assert!(answer.text().contains(part), "{part:?} in {}", answer.text());
+    }
+    for part in ["\r\nX-OldStyle: 1", "\r\nx-small: 1", "\r\nDate: "] {
+        assert!(answer.head.contains(part), "{part:?} in {}", answer.head);
+    }
+    let answer = Router::before(upstream.address, Setup::default()).ask(&request);
+    assert!(answer.text().contains("\r\nsoapaction: a") && answer.head.contains("\r\nx-oldstyle: 1"));
+}
+
+#[test]
 fn white_space_before_a_colon_is_removed_from_an_answer() {
     let upstream = Upstream::answering(|_, _| "HTTP/1.1 200 OK\r\nX-Old : 1\r\nContent-Length : 2\r\n\r\nok".into());
     let router = Router::before(upstream.address, Setup::default());
