@@ -101,6 +101,22 @@ async fn a_failing_prepare_names_its_step_and_shows_its_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prepare_whose_network_is_gone_makes_another() {
+    need_engine!();
+    let rig = Rig::new();
+    let landscape = landscape(&rig, &["echo once more >> made"]);
+    for _ in 0..2 {
+        let job = Job { landscape: Arc::clone(&landscape), stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+        rig.backend().run_job(job, &|_| {}).await.unwrap();
+        let networks = rig.listed("network");
+        assert_eq!(networks.len(), 1, "{networks:?}");
+        crate::rig::says(&["network", "rm", &networks[0]]);
+    }
+    assert_eq!(std::fs::read_to_string(rig.root().join("made")).unwrap().lines().count(), 2);
+    assert!(rig.containers().is_empty() && rig.listed("volume").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_ends_with_its_deadline_or_its_future() {
     need_engine!();
     let rig = Rig::new();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bollard::models::ImageConfig;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
 use futures_util::StreamExt;
 
@@ -11,10 +12,14 @@ use super::engine::Up;
 use super::mounts::Source;
 use super::shared::Shared;
 use super::state::{self, Look};
-use super::trouble::{CALL, Trouble, backend, judge, judge_start, not_runnable, text, within};
+use super::trouble::{CALL, Trouble, backend, is_away, judge, judge_start, not_runnable, within};
 use super::{depart, logs, script};
 use crate::backend::{Failure, FailureKind, Job, LogLine, Progress, Stage};
+use crate::config::settings::DockerSettings;
 use crate::landscape::{Step, Value};
+
+/// Starts that lack something which can be mended are tried so often.
+const ATTEMPTS: u32 = 8;
 
 type Tell<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
@@ -67,10 +72,9 @@ impl Run<'_> {
         let up = self.shared.engine.up_now().await.map_err(backend)?;
         let config = self.shared.images.ensure(&up, &settings, &image, self.progress).await?;
         let home = &self.job.landscape.home;
-        let network = self.shared.networks.ensure(&up, &settings.subnets, &home.id).await?;
         let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
         let container = Container::new(self.shared, &up, format!("lr-{}-{}-{random}", home.id, self.stage));
-        self.start(&up, &image, &config, &network, &container.name).await?;
+        self.start(&up, &settings, &image, &config, &container.name).await?;
         let lines = self.read(&up, &container.name).await;
         let end = state::look(&up, &container.name).await?;
         container.remove().await?;
@@ -80,11 +84,35 @@ impl Run<'_> {
     async fn start(
         &self,
         up: &Up,
+        settings: &DockerSettings,
         image: &Value,
-        config: &bollard::models::ImageConfig,
-        network: &str,
+        config: &ImageConfig,
         name: &str,
     ) -> Result<(), Trouble> {
+        let home = &self.job.landscape.home;
+        for attempt in 1.. {
+            let network = self.shared.networks.ensure(up, &settings.subnets, &home.id).await?;
+            match self.attempt(up, image, config, &network, name).await? {
+                Ok(()) => break,
+                Err(e) if is_away(&e) => return Err(judge("start", &e)),
+                Err(e) if self.shared.mended(&home.id, &e) && attempt < ATTEMPTS => {
+                    remove(self.shared, up, name).await?;
+                }
+                Err(e) => return Err(judge_start(&e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes and starts the container; the inner error is the engine's.
+    async fn attempt(
+        &self,
+        up: &Up,
+        image: &Value,
+        config: &ImageConfig,
+        network: &str,
+        name: &str,
+    ) -> Result<Result<(), bollard::errors::Error>, Trouble> {
         let home = &self.job.landscape.home;
         let whole = [Source { path: "", target: APP }];
         let mounts = self.shared.mounts.prepare(up, &image.text, name, &home.root, &whole).await?;
@@ -99,28 +127,11 @@ impl Run<'_> {
         };
         let body = container::job(home, self.steps, plan);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        match within(CALL, up.docker.create_container(Some(options), body)).await {
-            Ok(_) => {}
-            Err(e) => {
-                if text(&e).contains("network") {
-                    self.shared.networks.forget(&home.id);
-                }
-                return Err(judge("make the container", &e));
-            }
-        }
-        match within(CALL, up.docker.start_container(name, None::<StartContainerOptions>)).await {
-            Ok(()) => Ok(()),
-            Err(e) => {
-                let said = text(&e);
-                if said.contains("docker-init") {
-                    self.shared.no_init.store(true, Ordering::Relaxed);
-                }
-                if said.contains("network") {
-                    self.shared.networks.forget(&home.id);
-                }
-                Err(judge_start(&e))
-            }
-        }
+        let started = async {
+            within(CALL, up.docker.create_container(Some(options), body)).await?;
+            within(CALL, up.docker.start_container(name, None::<StartContainerOptions>)).await
+        };
+        Ok(started.await)
     }
 
     /// Reads its output to the end, into the landscape's book, and tells which step runs.
@@ -213,8 +224,13 @@ impl Drop for Container<'_> {
 }
 
 async fn clean(shared: &Shared, up: &Up, name: &str) -> Result<(), Trouble> {
-    depart::remove(up, name).await?;
-    shared.mounts.release(up, name).await?;
+    remove(shared, up, name).await?;
     shared.jobs.lock().remove(name);
     Ok(())
+}
+
+/// Removes the container and the volumes that were made for it.
+async fn remove(shared: &Shared, up: &Up, name: &str) -> Result<(), Trouble> {
+    depart::remove(up, name).await?;
+    shared.mounts.release(up, name).await
 }
