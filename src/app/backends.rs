@@ -1,4 +1,6 @@
-//! The backends of this process: processes always, Docker from the first service that asks for it.
+//! The backends of this process: processes always, Docker from the first service that asks for it, or
+//! from the start where an earlier router used it: what that one left has to be looked through, though
+//! nothing may ask for Docker any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,9 @@ use crate::backend::process::{ProcessBackend, ProcessOptions};
 use crate::backend::{Backend, BackendError};
 use crate::config::settings::{BackendKind, OnExit, Settings};
 use crate::lifecycle::Lifecycle;
+
+/// A file in `state`: an engine was used from here.
+const DOCKER_USED: &str = "docker-used";
 
 /// See the module's words.
 pub struct Backends {
@@ -27,7 +32,11 @@ impl Backends {
         let options = ProcessOptions::new(settings.process.clone(), &settings.state);
         let process = Arc::new(ProcessBackend::new(options, observer)?);
         lifecycle.connect(process.clone(), observations);
-        Ok(Self { process, docker: Mutex::default(), instance: instance.to_owned() })
+        let backends = Self { process, docker: Mutex::default(), instance: instance.to_owned() };
+        if settings.state.join(DOCKER_USED).exists() {
+            backends.of(BackendKind::Docker, settings, lifecycle);
+        }
+        Ok(backends)
     }
 
     /// The backend of this kind. An engine that does not answer is no error: what needs it waits.
@@ -39,6 +48,9 @@ impl Backends {
         let docker = docker.get_or_insert_with(|| {
             let (observer, observations) = mpsc::unbounded_channel();
             let (docker, state) = (settings.docker.clone(), &settings.state);
+            if let Err(error) = std::fs::write(state.join(DOCKER_USED), "") {
+                tracing::warn!(%error, "a next router that uses no Docker will not look for what this one leaves");
+            }
             let new = Arc::new(DockerBackend::new(docker, self.instance.clone(), state, observer));
             new.keep_only(&landscape_ids(settings));
             lifecycle.connect(new.clone(), observations);
