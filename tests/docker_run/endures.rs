@@ -161,3 +161,18 @@ fn what_docker_runs_ends_though_nothing_asks_for_docker_any_more() {
     town.await_containers("the end of all", &router, |all| all.is_empty());
     eventually("the end of the network", &router, || town.networks().is_empty());
 }
+
+#[test]
+fn a_preparation_ends_with_the_router() {
+    need_engine!();
+    let prepare = "prepare: { steps: [{ command: \"echo begun > begun; sleep 1000\" }] }";
+    let town = Town::new(SETTINGS, &SHOP.replace("run:", &format!("{prepare}\nrun:")));
+    let router = Router::start(&town.site);
+    let at = router.http;
+    let asking = std::thread::spawn(move || crate::support::get(at, "shop.localhost", "/"));
+    eventually("the preparation", &router, || town.site.path().join("shop/begun").exists());
+    assert_eq!(town.containers().len(), 1);
+    assert_eq!(router.stop(), Some(0));
+    assert_eq!(asking.join().unwrap().status, 503);
+    assert_eq!(town.containers(), []);
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bollard::models::ImageConfig;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
@@ -20,6 +21,9 @@ use crate::landscape::{Step, Value};
 
 /// Starts that lack something which can be mended are tried so often.
 const ATTEMPTS: u32 = 8;
+
+/// How long the router's own end waits for that of a job.
+const END: Duration = Duration::from_secs(10);
 
 type Tell<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
@@ -54,6 +58,22 @@ fn name(stage: Stage) -> &'static str {
     match stage {
         Stage::Prepare => "prepare",
         Stage::Test => "test",
+    }
+}
+
+/// Ends every job under way: with the router, nobody waits for one any more.
+pub(super) async fn end_all(shared: &Arc<Shared>) {
+    let names: Vec<String> = shared.jobs.lock().iter().cloned().collect();
+    if names.is_empty() {
+        return;
+    }
+    let Ok(up) = shared.engine.up_now().await else { return };
+    for name in names {
+        // Its future may just have been dropped, and the container be on its way out already.
+        let cleaned = tokio::time::timeout(END, clean(shared, &up, &name)).await;
+        if !matches!(cleaned, Ok(Ok(()))) {
+            tracing::warn!("the job's container {name} stays: the next router removes it");
+        }
     }
 }
 
