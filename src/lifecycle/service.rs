@@ -178,6 +178,14 @@ impl Service {
         self.lease_now(use_, sticky)
     }
 
+    /// A lease on a ready replica that is not the one with this `uid`, for a request that has had its turn.
+    pub fn try_lease_other(self: &Arc<Self>, use_: Use, uid: u64) -> Option<Lease> {
+        let ready = self.ready.load();
+        let others: Vec<_> = ready.replicas.iter().filter(|r| r.uid != uid).cloned().collect();
+        let at = balance::pick(&others, || self.now_ms(), |n| fastrand::usize(..n))?;
+        Lease::take(self, &others[at], use_)
+    }
+
     pub(super) fn lease_now(self: &Arc<Self>, use_: Use, sticky: Option<u32>) -> Option<Lease> {
         let ready = self.ready.load();
         let all = &ready.replicas;

@@ -2,7 +2,8 @@
 //!
 //! A request is tried again when nothing of it was sent, or when it may be repeated (an idempotent
 //! method without a body) and no answer came. A connection from the pool that turns out to be dead is
-//! nobody's fault; a fresh one that fails is told to the replica's health.
+//! nobody's fault; a fresh one that fails is told to the replica's health, and the next attempt goes to
+//! another replica: [`super::again`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
+use super::again::Last;
 use super::answer::{Answer, Format};
 use super::body::Body;
 use super::endpoint::{Endpoint, Target};
@@ -26,15 +28,13 @@ use super::upstream::{self, Broken, Stream, Upstream};
 use super::usage::Usage;
 use super::{ErrorCode, headers, replay};
 use crate::landscape::TargetUrl;
-use crate::lifecycle::{Demand, Lease, Outcome, Use};
+use crate::lifecycle::{Lease, Outcome, Use};
 use crate::listen::Phase;
 
 const COLD_START: HeaderName = HeaderName::from_static("x-landscape-cold-start");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// Attempts for one request.
 const ATTEMPTS: u32 = 4;
-/// Attempts on fresh connections that broke before an answer.
-const RESETS: u32 = 2;
 
 /// A request on its way, and what has to be known of it until its answer.
 pub(super) struct Outgoing {
@@ -54,7 +54,7 @@ pub(super) struct Outgoing {
 
 /// The request between attempts. It stays where it is while futures come and go: each that owned it
 /// would keep room for it.
-type Slot = Option<Request<RequestBody>>;
+pub(super) type Slot = Option<Request<RequestBody>>;
 
 /// Why one attempt did not bring an answer.
 enum Failed {
@@ -120,7 +120,7 @@ impl Outgoing {
         endpoint: &Endpoint,
         slot: &mut Slot,
     ) -> Result<(Upstream, Key, Response<Incoming>), NotHeld> {
-        let (mut attempts, mut resets, mut fresh) = (1, 0, false);
+        let (mut attempts, mut broke, mut fresh) = (1, None, false);
         loop {
             let key = self.key(endpoint)?;
             let why = match self.attempt(endpoint, key, slot, fresh).await {
@@ -133,11 +133,14 @@ impl Outgoing {
             match why {
                 Why::Stale => fresh = true,
                 Why::Connect if attempts <= ATTEMPTS => {
-                    self.another(endpoint, slot, true).await?;
+                    self.another(endpoint, slot, Last::Unreachable).await?;
                 }
-                Why::Reset if attempts <= ATTEMPTS && resets + 1 < RESETS => {
-                    resets += 1;
-                    self.another(endpoint, slot, false).await?;
+                Why::Reset if broke.is_none() => {
+                    broke = Some(key.uid);
+                    self.another(endpoint, slot, Last::Broke).await?;
+                }
+                Why::Reset if broke == Some(key.uid) && !self.accepts(endpoint).await => {
+                    self.another(endpoint, slot, Last::Unreachable).await?;
                 }
                 Why::Connect => return Err(NotHeld::Answer(ErrorCode::UpstreamConnect.into())),
                 Why::Reset => return Err(NotHeld::Answer(ErrorCode::UpstreamReset.into())),
@@ -151,28 +154,6 @@ impl Outgoing {
             (Target::Url(url), _) => Ok(Key { uid: endpoint.uid, port: url.port }),
             _ => Err(NotHeld::Answer(ErrorCode::Internal.into())),
         }
-    }
-
-    /// A lease on another replica, waiting for one if there is none. `unreachable`: nothing listened
-    /// at the last one.
-    async fn another(&mut self, endpoint: &Endpoint, slot: &Slot, unreachable: bool) -> Result<(), NotHeld> {
-        let Target::Replicas { service, .. } = &endpoint.target else {
-            return Ok(());
-        };
-        let failed = self.usage.current().map(|lease| lease.replica().uid).filter(|_| unreachable);
-        self.usage.release();
-        if failed.is_none()
-            && let Some(lease) = service.try_lease(self.use_, None)
-        {
-            self.usage.lease(lease);
-            return Ok(());
-        }
-        let demand = Demand { use_: self.use_, bytes: slot.as_ref().map_or(0, hold::buffered), page: false, failed };
-        let client = self.usage.client().clone();
-        // Boxed: a rare way may not make every connection's future larger.
-        let held = Box::pin(hold::hold(service, &client, endpoint.policy.hold.half_closed, demand)).await?;
-        self.held(held.lease, held.waited);
-        Ok(())
     }
 
     /// The gate gave this lease.
@@ -260,7 +241,7 @@ impl Outgoing {
     }
 
     /// A fresh connection; an answer where another attempt would not help.
-    async fn connect(&self, endpoint: &Endpoint) -> Result<Upstream, Option<Answer>> {
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Upstream, Option<Answer>> {
         let rules = &self.loaded.snapshot.rules;
         let limit = rules.timeouts.connect;
         self.usage.client().enter(Phase::Busy);

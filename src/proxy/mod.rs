@@ -4,6 +4,7 @@
 //! holds is `Rc`, its deadline is a cell that the thread's sweep reads, its upstream connection is
 //! driven inside the request's own future.
 
+mod again;
 mod answer;
 mod bell;
 mod body;

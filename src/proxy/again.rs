@@ -1,0 +1,54 @@
+//! The replica for a further attempt.
+//!
+//! A replica that dies is one fault, however many connections it breaks: its listener may be the last
+//! socket that it closes, and takes connections until then without ever reading them. So whose
+//! connection broke goes to another replica where there is one, and a second break by the same replica
+//! ends the request only if that replica still accepts.
+
+use super::endpoint::{Endpoint, Target};
+use super::forward::{Outgoing, Slot};
+use super::hold::{self, NotHeld};
+use crate::lifecycle::Demand;
+
+/// What the last replica did.
+#[derive(Clone, Copy)]
+pub(super) enum Last {
+    /// It did not accept.
+    Unreachable,
+    /// It broke a connection.
+    Broke,
+}
+
+impl Outgoing {
+    /// Whether the replica that broke a connection takes another one. What was waiting to be accepted
+    /// breaks when the listener closes, so that after such a break this one is refused.
+    pub async fn accepts(&self, endpoint: &Endpoint) -> bool {
+        matches!(endpoint.target, Target::Url(_)) || Box::pin(self.connect(endpoint)).await.is_ok()
+    }
+
+    /// A lease on another replica, waiting for one if there is none.
+    pub async fn another(&mut self, endpoint: &Endpoint, slot: &Slot, last: Last) -> Result<(), NotHeld> {
+        let Target::Replicas { service, .. } = &endpoint.target else {
+            return Ok(());
+        };
+        let uid = self.usage.current().map(|lease| lease.replica().uid);
+        self.usage.release();
+        let failed = match last {
+            Last::Unreachable => uid,
+            Last::Broke => {
+                let other = uid.and_then(|uid| service.try_lease_other(self.use_, uid));
+                if let Some(lease) = other.or_else(|| service.try_lease(self.use_, None)) {
+                    self.usage.lease(lease);
+                    return Ok(());
+                }
+                None
+            }
+        };
+        let demand = Demand { use_: self.use_, bytes: slot.as_ref().map_or(0, hold::buffered), page: false, failed };
+        let client = self.usage.client().clone();
+        // Boxed: a rare way may not make every connection's future larger.
+        let held = Box::pin(hold::hold(service, &client, endpoint.policy.hold.half_closed, demand)).await?;
+        self.held(held.lease, held.waited);
+        Ok(())
+    }
+}
