@@ -17,7 +17,7 @@ use super::again::Last;
 use super::answer::{Answer, Format};
 use super::body::Body;
 use super::endpoint::{Endpoint, Target};
-use super::hold::{self, NotHeld};
+use super::hold::NotHeld;
 use super::local::Loaded;
 use super::pool::Key;
 use super::request_body::RequestBody;
