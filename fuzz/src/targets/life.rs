@@ -126,7 +126,7 @@ impl World {
                 service: self.spec.key.clone(),
                 id,
                 digest: self.spec.run_digest(),
-                goal: if more & 1 == 0 { Goal::Run } else { Goal::Pause },
+                goal: Some(if more & 1 == 0 { Goal::Run } else { Goal::Pause }),
                 addresses: addresses(id),
                 since: std::time::SystemTime::UNIX_EPOCH,
             }]),
