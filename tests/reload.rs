@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Load, PATIENCE, Router, Site, router_yaml};
+use support::{Load, PATIENCE, Router, Site, free_port, router_yaml};
 
 fn ci(color: &str, path: &str) -> String {
     format!(
@@ -104,8 +104,7 @@ fn a_bad_landscape_keeps_its_last_good_version() {
 
 #[test]
 fn listeners_come_and_go_under_load() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let keep = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (port, keep) = (free_port(), free_port());
     let yaml = |http: &str| router_yaml("").replace("http: [\"127.0.0.1:0\"]", http);
     let site = Site::new(&yaml(&format!("http: [\"127.0.0.1:{keep}\"]")), &ci("red", "/other"));
     let router = Router::start(&site);

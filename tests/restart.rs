@@ -16,7 +16,7 @@ run:
     replicas: 2
     network: { paths: [{ port: 3000, path: / }] }
   slow:
-    steps: [{ command: ./test-app --boot-ms 1500 }]
+    steps: [{ command: \"while [ ! -e go ]; do sleep 0.02; done; exec ./test-app\" }]
     network: { paths: [{ port: 3000, path: /slow }] }
 ";
 
@@ -133,6 +133,7 @@ fn a_take_over_loses_no_request() {
     }
     let new = Router::start_with(&site, &["--take-over"]);
     assert_eq!(new.http, at, "the listeners were handed over");
+    site.go();
     load.await_more(100);
     let stream = stream.join().unwrap();
     assert_eq!(stream.text().matches("data:").count(), 20, "an open stream goes on: {}", stream.text());

@@ -107,12 +107,12 @@ fn a_crash_loop_answers_at_the_exit_and_not_at_the_deadline() {
     let ci = "schemaVersion: v0.2\nrun:\n  web:\n    steps: [{ command: \"echo boom; exit 3\" }]\n    network: { paths: [{ port: 3000, path: / }] }\n";
     let site = Site::new(&router_yaml(""), ci);
     let router = Router::start(&site);
-    let begin = Instant::now();
     let answer = router.shop("/");
     assert_eq!(answer.status, 503, "{}", answer.text());
-    assert!(answer.header("retry-after").is_some() && answer.header("x-landscape-error").is_some(), "{}", answer.head);
+    assert!(answer.header("retry-after").is_some(), "{}", answer.head);
+    // At a deadline it would be another.
+    assert_eq!(answer.header("x-landscape-error"), Some("start-failed"), "{}", answer.head);
     assert!(!answer.text().contains("boom"), "no internals to the client: {}", answer.text());
-    assert!(begin.elapsed() < Duration::from_secs(10), "it waited {:?}", begin.elapsed());
     // The operator's own command has the token, and sees the last lines.
     let deadline = Instant::now() + support::PATIENCE;
     loop {

@@ -192,7 +192,7 @@ impl Outgoing {
         client.touch();
         client.enter(if empty { Phase::Waiting } else { Phase::Streaming });
         others_first().await;
-        match upstream.exchange(slot, repeatable, || client.expired()).await {
+        match upstream.exchange(slot, empty, || client.expired()).await {
             Ok(answer) => {
                 self.report(Outcome::Answered);
                 others_first().await;
@@ -222,7 +222,8 @@ impl Outgoing {
                 if !stale {
                     self.report(Outcome::Reset);
                 }
-                if repeatable {
+                // What never left may be sent whatever it is; it is known whole where it has no body.
+                if repeatable || (empty && !upstream.meter().sent.get()) {
                     *slot = replay::read(&upstream.meter().take_record());
                 }
                 if slot.is_some() {

@@ -49,7 +49,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// The request that was sent, as far as it was written.
+    /// The request, as far as it was written or tried to be.
     pub fn take_record(&self) -> Vec<u8> {
         self.record.take()
     }
@@ -63,6 +63,10 @@ impl Meter {
 
     fn wrote(&self, bytes: &[u8]) {
         self.sent.set(true);
+        self.keep(bytes);
+    }
+
+    fn keep(&self, bytes: &[u8]) {
         if self.recording.get() {
             self.record.borrow_mut().extend_from_slice(bytes);
         }
@@ -154,9 +158,13 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.meter.wrote(&buf[..n]);
-        Poll::Ready(Ok(n))
+        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        match &n {
+            Ok(n) => self.meter.wrote(&buf[..*n]),
+            // The connection takes nothing more: here is the rest of the request.
+            Err(_) => self.meter.keep(buf),
+        }
+        Poll::Ready(n)
     }
 
     fn poll_write_vectored(
@@ -164,7 +172,13 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        let n = match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)) {
+            Ok(n) => n,
+            Err(error) => {
+                bufs.iter().for_each(|buf| self.meter.keep(buf));
+                return Poll::Ready(Err(error));
+            }
+        };
         let mut left = n;
         for buf in bufs {
             let part = left.min(buf.len());
@@ -288,7 +302,7 @@ impl Upstream {
     }
 
     /// Sends the request in `slot` and waits for the head of its answer, or until `expired`. With `record` the
-    /// bytes that go out are kept.
+    /// bytes that go out, or should have, are kept.
     pub async fn exchange(
         &mut self,
         slot: &mut Option<Request<RequestBody>>,

@@ -195,8 +195,10 @@ pub fn step(name: &str, command: &str) -> Step {
     Step { name: Some(name.to_owned()).filter(|n| !n.is_empty()), command: command.to_owned() }
 }
 
+/// One that the system gives to no connection.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..20_000));
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// Looks again and again until there is something; for what no event tells.

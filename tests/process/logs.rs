@@ -1,5 +1,6 @@
 //! Output, per replica and step.
 
+use std::io::Write;
 use std::time::Duration;
 
 use landscape_router::backend::{Backend, Goal, LogQuery};
@@ -12,9 +13,11 @@ const GRACE: Duration = Duration::from_secs(5);
 async fn lines_come_with_replica_step_and_stream_as_they_are_written() {
     let mut bench = Bench::new();
     let spec =
-        bench.service(&["printf '\\033[32mgreen\\033[0m\\n'", "echo up >&2; while read -r l < say; do echo $l; done"]);
+        bench.service(&["printf '\\033[32mgreen\\033[0m\\n'", "echo up >&2; while read -r l; do echo $l; done < say"]);
     let made = std::process::Command::new("mkfifo").arg(bench.root().join("say")).status().unwrap();
     assert!(made.success());
+    // Open for both ways it waits for nobody, and no reader ever sees its end.
+    let mut say = std::fs::OpenOptions::new().read(true).write(true).open(bench.root().join("say")).unwrap();
     let mut lines = bench.follow(&spec).await;
     bench.run(&spec).await;
     let green = lines.next().await;
@@ -22,7 +25,7 @@ async fn lines_come_with_replica_step_and_stream_as_they_are_written() {
     let up = lines.next().await;
     assert_eq!((up.text.as_str(), up.step, up.stderr, up.source.as_str()), ("up", Some(2), true, "0"));
     for word in ["a", "b"] {
-        tokio::fs::write(bench.root().join("say"), format!("{word}\n")).await.unwrap();
+        writeln!(say, "{word}").unwrap();
         assert_eq!(lines.next().await.text, word);
     }
     bench.backend.shutdown(true, GRACE).await;

@@ -85,15 +85,17 @@ async fn two_routers_at_once_see_one_replica() {
 #[tokio::test]
 async fn one_that_is_being_stopped_keeps_its_grace_over_a_change_of_routers() {
     let mut bench = Bench::new();
-    let spec =
-        bench.service(&["trap 'sleep 2; echo done > ended; exit' TERM; echo $$ > pid; while :; do sleep 0.1; done"]);
+    let ending = "echo > ending; while [ ! -e go ]; do sleep 0.02; done; echo done > ended; exit";
+    let spec = bench.service(&[&format!("trap '{ending}' TERM; echo $$ > pid; while :; do sleep 0.1; done")]);
     bench.run(&spec).await;
     bench.file("pid").await;
-    bench.want(&spec, &[], Goal::Run, GRACE);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let grace = Duration::from_secs(600);
+    bench.want(&spec, &[], Goal::Run, grace);
+    bench.file("ending").await;
     let (mut bench, found) = bench.crash_and_adopt().await;
     assert_eq!(found.iter().map(|f| f.goal).collect::<Vec<_>>(), [None]);
-    bench.want(&spec, &[], Goal::Run, GRACE);
+    bench.want(&spec, &[], Goal::Run, grace);
+    std::fs::write(bench.root().join("go"), "").unwrap();
     bench.stopped(FIRST).await;
     assert_eq!(bench.file("ended").await.trim(), "done");
 }

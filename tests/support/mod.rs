@@ -56,12 +56,26 @@ impl Site {
         self.dir.path()
     }
 
+    /// Lets what waits for the file `go` in the landscape's root go on.
+    pub fn go(&self) {
+        self.write("shop/go", "");
+    }
+
     /// Replaces a file by rename, as editors do.
     pub fn write(&self, name: &str, text: &str) {
         let fresh = self.path().join(format!("{name}.fresh"));
         std::fs::write(&fresh, text).unwrap();
         std::fs::rename(fresh, self.path().join(name)).unwrap();
     }
+}
+
+/// A step that becomes the application once [`Site::go`] lets it.
+pub const WAITING: &str = "while [ ! -e go ]; do sleep 0.02; done; exec ./test-app";
+
+/// A port that nobody listens on, and that the system gives to no connection.
+pub fn free_port() -> u16 {
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..20_000));
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// The smallest router.yaml, with free ports and whatever `more` adds.

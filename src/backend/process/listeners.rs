@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use super::procfs;
 
@@ -21,17 +22,58 @@ struct Listener {
 /// Who holds a port, for people: `python3 (pid 4711)`.
 pub fn holder_of(address: SocketAddr) -> Option<String> {
     let inodes = accepting(address).ok().filter(|i| !i.is_empty())?;
-    Some(name_of_holder(&inodes))
+    Some(name_of_holder(&inodes).unwrap_or_else(|| UNKNOWN.to_owned()))
 }
 
-/// Whether every socket that accepts at `address` is one of the processes'. `first` are looked at
-/// before `rest` is asked for, which may be slow.
-pub fn owned_by(address: SocketAddr, first: &[u32], rest: impl FnOnce() -> Vec<u32>) -> Result<(), String> {
-    let inodes = accepting(address).map_err(|e| format!("cannot read /proc/net/tcp: {e}"))?;
-    if inodes.is_empty() {
-        return Err(format!("nothing listens at {address}"));
+/// A holder that no process shows is one that ends in this moment, whose descriptors are gone before its
+/// sockets are, or one that may not be looked into: the latter, after so long.
+const HIDDEN: Duration = Duration::from_secs(1);
+/// Between two looks at what is not clear yet.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+/// Waits until it is clear whether the sockets that accept at `address` are all the processes'; if not,
+/// tells who holds it. `first` are looked at before `rest` is asked for, which may be slow.
+pub async fn owner_at(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec<u32>) -> Result<(), String> {
+    let (mut pause, last) = AGAIN;
+    let mut hidden: Option<(Vec<u64>, Instant)> = None;
+    loop {
+        match look(address, first, &rest) {
+            Owner::Ours => return Ok(()),
+            Owner::Other(name) => return Err(format!("port {} is held by {name}", address.port())),
+            Owner::Hidden(inodes) => match &hidden {
+                Some((before, since)) if *before == inodes && since.elapsed() >= HIDDEN => {
+                    return Err(format!("port {} is held by {UNKNOWN}", address.port()));
+                }
+                Some((before, _)) if *before == inodes => {}
+                _ => hidden = Some((inodes, Instant::now())),
+            },
+            Owner::Nobody => hidden = None,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(last);
     }
-    let mut missing: HashSet<u64> = inodes.iter().copied().collect();
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Owner {
+    Ours,
+    Other(String),
+    /// No process shows these sockets.
+    Hidden(Vec<u64>),
+    /// Nothing listens, or that cannot be told now.
+    Nobody,
+}
+
+fn look(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec<u32>) -> Owner {
+    let inodes = match accepting(address) {
+        Ok(inodes) if !inodes.is_empty() => inodes,
+        Ok(_) => return Owner::Nobody,
+        Err(error) => {
+            tracing::debug!("cannot read /proc/net/tcp: {error}");
+            return Owner::Nobody;
+        }
+    };
+    let mut missing: HashSet<u64> = inodes.into_iter().collect();
     for &pid in first {
         remove_held(pid, &mut missing);
     }
@@ -44,23 +86,29 @@ pub fn owned_by(address: SocketAddr, first: &[u32], rest: impl FnOnce() -> Vec<u
         }
     }
     if missing.is_empty() {
-        return Ok(());
+        return Owner::Ours;
     }
-    let left: Vec<u64> = missing.into_iter().collect();
-    Err(format!("port {} is held by {}", address.port(), name_of_holder(&left)))
+    let mut left: Vec<u64> = missing.into_iter().collect();
+    left.sort_unstable();
+    match name_of_holder(&left) {
+        Some(name) => Owner::Other(name),
+        None => Owner::Hidden(left),
+    }
 }
 
-fn name_of_holder(inodes: &[u64]) -> String {
+const UNKNOWN: &str = "a process of another user or namespace";
+
+fn name_of_holder(inodes: &[u64]) -> Option<String> {
     let wanted: HashSet<u64> = inodes.iter().copied().collect();
     for pid in procfs::all().unwrap_or_default() {
         let mut missing = wanted.clone();
         remove_held(pid, &mut missing);
         if missing.len() < wanted.len() {
             let name = procfs::stat(pid).map_or_else(|_| "a process".to_owned(), |s| s.name);
-            return format!("{name} (pid {pid})");
+            return Some(format!("{name} (pid {pid})"));
         }
     }
-    "a process of another user or namespace".to_owned()
+    None
 }
 
 /// Takes out of `missing` what `pid` holds.
@@ -165,32 +213,38 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    #[test]
-    fn our_own_listener_is_ours_and_nobody_elses() {
+    #[tokio::test]
+    async fn our_own_listener_is_ours_and_nobody_elses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let me = std::process::id();
-        owned_by(at, &[me], Vec::new).unwrap();
-        owned_by(at, &[], || vec![me]).unwrap();
-        let error = owned_by(at, &[1], Vec::new).unwrap_err();
+        owner_at(at, &[me], Vec::new).await.unwrap();
+        owner_at(at, &[], || vec![me]).await.unwrap();
+        let error = owner_at(at, &[1], Vec::new).await.unwrap_err();
         assert!(error.contains(&format!("(pid {me})")), "{error}");
         assert!(holder_of(at).unwrap().contains(&me.to_string()));
     }
 
-    #[test]
-    fn a_wildcard_listener_accepts_for_loopback() {
+    #[tokio::test]
+    async fn a_wildcard_listener_accepts_for_loopback() {
         let listener = TcpListener::bind("[::]:0").unwrap();
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()));
-        owned_by(at, &[std::process::id()], Vec::new).unwrap();
+        owner_at(at, &[std::process::id()], Vec::new).await.unwrap();
     }
 
-    #[test]
-    fn nothing_there_is_said() {
+    #[tokio::test]
+    async fn where_nobody_listens_any_more_the_next_listener_is_awaited() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         drop(listener);
-        assert!(owned_by(at, &[], Vec::new).unwrap_err().contains("nothing listens"));
+        assert_eq!(look(at, &[], Vec::new), Owner::Nobody);
         assert_eq!(holder_of(at), None);
+        let me = [std::process::id()];
+        let waiting = owner_at(at, &me, Vec::new);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        let _listener = TcpListener::bind(at).unwrap();
+        waiting.await.unwrap();
     }
 
     #[test]

@@ -134,12 +134,17 @@ impl Backend for ProcessBackend {
     async fn owns_listener(&self, service: &ServiceKey, id: ReplicaId, address: SocketAddr) -> Result<(), String> {
         let known = self.room.known(service, id).ok_or_else(|| format!("{service} has no replica {id}"))?;
         let step: Vec<u32> = known.step.into_iter().collect();
-        listeners::owned_by(address, &step, || {
+        let owned = listeners::owner_at(address, &step, || {
             let mut all = known.cgroups.members();
-            let below = known.shim.map(|s| procfs::descendants(s.pid).unwrap_or_default()).unwrap_or_default();
-            all.extend(below.into_iter().map(|(pid, _)| pid));
+            let below = known.shim.as_ref().map(|s| procfs::descendants(s.pid).unwrap_or_default());
+            all.extend(below.unwrap_or_default().into_iter().map(|(pid, _)| pid));
             all
-        })
+        });
+        let owned = owned.await;
+        if owned.is_err() {
+            self.room.ports.clashed(address.port());
+        }
+        owned
     }
 
     async fn logs(&self, service: &ServiceKey, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, BackendError> {

@@ -1,8 +1,18 @@
 //! Host ports without network namespaces: which declared port is where, and whose it is.
+//!
+//! Between the choice of a port and the application's listening on it, which may be seconds later, the
+//! system does not know that it is taken. Routers on one machine tell each other: each holds an abstract
+//! Unix socket named after every port that it has handed out. Such names belong to the network
+//! namespace, as ports do, and go with the process that holds them. Another program may still be faster;
+//! a start that finds so is tried again at once, and where a declared number was lost twice in a short
+//! time, on a port of the range.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -15,11 +25,27 @@ pub struct PortBook {
 
 #[derive(Debug, Default)]
 struct Taken {
-    by_port: HashMap<u16, String>,
+    by_port: HashMap<u16, Hold>,
+    /// Ports that turned out to be somebody else's: how often, and when last.
+    clashes: HashMap<u16, (u32, Instant)>,
     /// Where the search in the range goes on, so that a port is not used again at once. `None`: anywhere,
     /// so that two routers on one machine rarely want the same one in the same moment.
     next: Option<u16>,
 }
+
+/// A port that was handed out.
+#[derive(Debug)]
+struct Hold {
+    token: String,
+    /// Tells other routers. Without one for a replica that was found running: it listens, or the router
+    /// before this one still tells.
+    _notice: Option<UnixDatagram>,
+}
+
+/// After so many clashes a declared number is left alone,
+const CLASHES: u32 = 2;
+/// until the last of them is so long ago.
+const CLASHED: Duration = Duration::from_secs(60);
 
 /// How ports are chosen.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +83,18 @@ impl PortBook {
     pub fn keep(&self, token: &str, addresses: &[(u16, SocketAddr)]) {
         let mut taken = self.taken.lock();
         for (_, address) in addresses {
-            taken.by_port.insert(address.port(), token.to_owned());
+            let _notice = notice(address.port()).ok().flatten();
+            taken.by_port.insert(address.port(), Hold { token: token.to_owned(), _notice });
         }
+    }
+
+    /// Notes that a port which was handed out is somebody else's.
+    pub fn clashed(&self, port: u16) {
+        let now = Instant::now();
+        let mut taken = self.taken.lock();
+        taken.clashes.retain(|_, (_, last)| now.duration_since(*last) < CLASHED);
+        let (times, last) = taken.clashes.entry(port).or_insert((0, now));
+        (*times, *last) = (*times + 1, now);
     }
 
     /// Gives a replica's ports back.
@@ -72,8 +108,7 @@ impl Taken {
         let mut map: Vec<(u16, u16)> = Vec::with_capacity(declared.len());
         // Own numbers first: a port of the range may be a declared one, too.
         for &port in declared {
-            if (port >= 1024 || rules.low) && !self.by_port.contains_key(&port) && is_free(port)? {
-                self.by_port.insert(port, token.to_owned());
+            if (port >= 1024 || rules.low) && !self.clashes_often(port) && self.take(token, port)? {
                 map.push((port, port));
             }
         }
@@ -81,13 +116,12 @@ impl Taken {
             if map.iter().any(|(p, _)| *p == port) {
                 continue;
             }
-            let Some(host) = self.search(rules.range)? else {
+            let Some(host) = self.search(token, rules.range)? else {
                 return Err(PortError::Taken(format!(
                     "port {port} is taken, and so is every port of process.ports, {} to {}; widen that range",
                     rules.range.0, rules.range.1
                 )));
             };
-            self.by_port.insert(host, token.to_owned());
             map.push((port, host));
         }
         map.sort_by_key(|(port, _)| declared.iter().position(|d| d == port));
@@ -95,7 +129,24 @@ impl Taken {
         Ok(map.into_iter().map(|(port, host)| (port, at(host))).collect())
     }
 
-    fn search(&mut self, (first, last): (u16, u16)) -> io::Result<Option<u16>> {
+    fn clashes_often(&self, port: u16) -> bool {
+        self.clashes.get(&port).is_some_and(|(times, last)| *times >= CLASHES && last.elapsed() < CLASHED)
+    }
+
+    /// Hands a port out if it is free.
+    fn take(&mut self, token: &str, port: u16) -> io::Result<bool> {
+        if self.by_port.contains_key(&port) {
+            return Ok(false);
+        }
+        let Some(notice) = notice(port)? else { return Ok(false) };
+        if !is_free(port)? {
+            return Ok(false);
+        }
+        self.by_port.insert(port, Hold { token: token.to_owned(), _notice: Some(notice) });
+        Ok(true)
+    }
+
+    fn search(&mut self, token: &str, (first, last): (u16, u16)) -> io::Result<Option<u16>> {
         let Some(more) = last.checked_sub(first) else { return Ok(None) };
         let count = u32::from(more) + 1;
         let from = match self.next {
@@ -104,7 +155,7 @@ impl Taken {
         };
         for i in 0..count {
             let port = first + ((from + i) % count) as u16;
-            if !self.by_port.contains_key(&port) && is_free(port)? {
+            if self.take(token, port)? {
                 self.next = Some(port.wrapping_add(1));
                 return Ok(Some(port));
             }
@@ -113,7 +164,17 @@ impl Taken {
     }
 
     fn release(&mut self, token: &str) {
-        self.by_port.retain(|_, t| t != token);
+        self.by_port.retain(|_, hold| hold.token != token);
+    }
+}
+
+/// What tells other routers that `port` is handed out; `None` if one of them has told so.
+fn notice(port: u16) -> io::Result<Option<UnixDatagram>> {
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(format!("landscape-router/port/{port}"))?;
+    match UnixDatagram::bind_addr(&name) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Ok(None),
+        Err(e) => Err(e),
     }
 }
 
@@ -181,6 +242,40 @@ mod tests {
             book.choose("b", &[port], rules((41_000, 41_999))).unwrap(),
         );
         assert_ne!(a[0].1, b[0].1);
+    }
+
+    #[test]
+    fn two_routers_on_one_machine_never_choose_the_same_port() {
+        let (ours, theirs) = (PortBook::default(), PortBook::default());
+        let (listener, port) = held();
+        drop(listener);
+        let range = rules((30_100, 30_199));
+        let a: Vec<_> = (0..5).map(|n| ours.choose(&n.to_string(), &[port], range).unwrap()[0].1).collect();
+        let b: Vec<_> = (0..5).map(|n| theirs.choose(&n.to_string(), &[port], range).unwrap()[0].1).collect();
+        assert!(a.iter().all(|at| !b.contains(at)), "nobody listens yet, and all the same: {a:?} {b:?}");
+        assert_eq!(a[0].port(), port);
+        ours.release("0");
+        theirs.release("0");
+        assert_eq!(theirs.choose("0", &[port], range).unwrap()[0].1.port(), port);
+    }
+
+    #[test]
+    fn a_declared_port_that_is_lost_again_is_not_tried_a_third_time() {
+        let book = PortBook::default();
+        let (listener, port) = held();
+        drop(listener);
+        let range = rules((44_000, 44_999));
+        for _ in 0..2 {
+            assert_eq!(book.choose("a", &[port], range).unwrap()[0].1.port(), port);
+            book.release("a");
+            book.clashed(port);
+        }
+        assert_ne!(book.choose("a", &[port], range).unwrap()[0].1.port(), port, "though it looks free");
+        book.release("a");
+        if let Some((_, last)) = book.taken.lock().clashes.get_mut(&port) {
+            *last -= CLASHED;
+        }
+        assert_eq!(book.choose("a", &[port], range).unwrap()[0].1.port(), port);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::link::Link;
 use super::protocol::{Command, Ending, Event, Hello, LogSpec, Meta, Owner, PROTOCOL, ShimSpec, ShimState, StepSpec};
 use super::room::{Entry, Known, Room, Target};
 use super::{environment, failure, leftover, paths, runnable};
-use crate::backend::{Failure, Goal, Progress, ReplicaId, Seen, Want};
+use crate::backend::{Failure, FailureKind, Goal, Progress, ReplicaId, Seen, Want};
 use crate::landscape::{ServiceKey, ServiceSpec, Step, Workload};
 
 /// Notes what is wanted of a service; its replicas' tasks do it.
@@ -283,7 +283,16 @@ impl Task {
                 "lines of output were lost: the log could not be written");
         }
         // It may have ended by itself just before it was told; gone as wanted all the same.
-        if told_to_stop { End::Stopped } else { End::Failed(failure::of_replica(ending, &meta.addresses)) }
+        if told_to_stop {
+            return End::Stopped;
+        }
+        let failure = failure::of_replica(ending, &meta.addresses);
+        if failure.kind == FailureKind::PortTaken {
+            for (_, at) in &meta.addresses {
+                self.room.ports.clashed(at.port());
+            }
+        }
+        End::Failed(failure)
     }
 
     /// A stop takes longer than it may: is it the shim that does not answer, or what it has to end?

@@ -164,6 +164,29 @@ fn a_get_is_held_when_the_only_replica_dies_with_its_listener_last() {
     assert_eq!(client.answer().status, 200);
 }
 
+#[test]
+fn a_request_that_a_dead_connection_did_not_take_is_known_whole() {
+    use crate::proxy::upstream::{Broken, Stream, Upstream, connect};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = connect(address, LONG).await.unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        // Broken, and the runtime has not looked yet: the write is the first to know.
+        socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(peer);
+        let mut upstream = Upstream::over(Stream::Plain(stream.into()), Default::default(), false).await.unwrap();
+        let mut request = http::Request::new(crate::proxy::request_body::RequestBody::default());
+        *request.uri_mut() = "/a".parse().unwrap();
+        let broken = upstream.exchange(&mut Some(request), true, || false).await;
+        assert!(matches!(broken, Err(Broken::Died(_))));
+        assert!(!upstream.meter().sent.get());
+        let again = crate::proxy::replay::read(&upstream.meter().take_record()).unwrap();
+        assert_eq!(again.uri(), "/a");
+    });
+}
+
 /// Whether a connection waits to be accepted.
 fn waits(listener: &TcpListener) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
