@@ -12,6 +12,7 @@ pub mod landscape;
 pub mod lifecycle;
 pub mod listen;
 pub mod observe;
+pub mod private;
 pub mod probe;
 pub mod proxy;
 pub mod route;
