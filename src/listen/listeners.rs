@@ -1,5 +1,6 @@
 //! The handle from outside.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use super::bind::{self, BindError};
 use super::count::Count;
 use super::thread::{self, Order};
-use crate::proxy::{CurrentSnapshot, Shared};
+use crate::proxy::{CurrentSnapshot, Segment, Shared};
 
 /// An idle connection of a router that ends may wait so long for a last request.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
@@ -41,6 +42,7 @@ pub struct Listeners {
 #[derive(Default)]
 struct Open {
     listeners: Vec<Listener>,
+    private: HashMap<Arc<str>, u64>,
     next: u64,
 }
 
@@ -129,7 +131,7 @@ impl Listeners {
         for (wanted, bound, socket, theirs) in fresh {
             let id = open.next;
             open.next += 1;
-            self.tell(id as usize % self.orders.len(), Order::Listen(id, theirs));
+            self.tell(id as usize % self.orders.len(), Order::Listen(id, theirs, None));
             open.listeners.push(Listener { id, wanted, bound, socket });
         }
         open.listeners.retain(|listener| {
@@ -141,6 +143,24 @@ impl Listeners {
         });
         let bound = |address| open.listeners.iter().find(|l| l.wanted == address).map_or(address, |l| l.bound);
         wanted.iter().map(|&address| bound(address)).collect()
+    }
+
+    /// Accepts what a landscape's replicas send to virtual addresses, on the interface of this name.
+    pub fn serve_private(&self, interface: Arc<str>, segment: Arc<Segment>, socket: TcpListener) {
+        let mut open = self.open.lock();
+        let id = open.next;
+        open.next += 1;
+        self.tell(id as usize % self.orders.len(), Order::Listen(id, socket, Some(segment)));
+        if let Some(before) = open.private.insert(interface, id) {
+            self.tell_all(|| Order::Unlisten(before));
+        }
+    }
+
+    /// Stops accepting on an interface; its connections finish.
+    pub fn end_private(&self, interface: &str) {
+        if let Some(id) = self.open.lock().private.remove(interface) {
+            self.tell_all(|| Order::Unlisten(id));
+        }
     }
 
     /// The addresses that are listened on, as bound.
@@ -182,8 +202,10 @@ impl Listeners {
     /// Accepts nothing more; open connections finish, their next answers carry `Connection: close`.
     pub fn stop_accepting(&self) {
         let mut open = self.open.lock();
-        for listener in open.listeners.drain(..) {
-            self.tell_all(|| Order::Unlisten(listener.id));
+        let public: Vec<u64> = open.listeners.drain(..).map(|l| l.id).collect();
+        let private: Vec<u64> = open.private.drain().map(|(_, id)| id).collect();
+        for id in public.into_iter().chain(private) {
+            self.tell_all(|| Order::Unlisten(id));
         }
     }
 

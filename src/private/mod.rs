@@ -6,3 +6,5 @@
 //! declared port, on the landscape's segments alone, and so knows by the interface that a packet came by
 //! whose it is. Names are answered at the segment's gateway. What replicas may reach besides is fenced by
 //! packet filters.
+
+pub mod addresses;
