@@ -78,7 +78,7 @@ impl Fake {
         });
         let running = Running { task: task.abort_handle(), address, digest: w.spec.run_digest() };
         self.running.lock().insert((service.clone(), w.id), running);
-        self.see(service, Seen::Running(w.id, Addresses(vec![(3000, address)])));
+        self.see(service, Seen::Running(w.id, Addresses::new(vec![(3000, address)])));
     }
 }
 
@@ -104,7 +104,7 @@ impl Backend for Fake {
             id: *id,
             digest: r.digest.clone(),
             goal: Goal::Run,
-            addresses: Addresses(vec![(3000, r.address)]),
+            addresses: Addresses::new(vec![(3000, r.address)]),
             since: std::time::SystemTime::now(),
         });
         Ok(found.collect())
@@ -130,7 +130,7 @@ impl Backend for Fake {
         tokio::time::sleep(Duration::from_millis(20)).await;
         Ok(())
     }
-    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: SocketAddr) -> Result<(), String> {
+    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: &Door) -> Result<(), String> {
         Ok(())
     }
     async fn logs(&self, _: &ServiceKey, _: LogQuery) -> Result<mpsc::Receiver<LogLine>, BackendError> {

@@ -8,3 +8,4 @@
 //! packet filters.
 
 pub mod addresses;
+pub mod ground;

@@ -41,7 +41,7 @@ impl Backend for Owner {
     async fn run_job(&self, _: Job, _: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
         Ok(())
     }
-    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: SocketAddr) -> Result<(), String> {
+    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: &Door) -> Result<(), String> {
         self.asked.fetch_add(1, SeqCst);
         self.holder.clone().map_or(Ok(()), Err)
     }
@@ -74,7 +74,7 @@ fn target(at: SocketAddr, health: Health, owner: &Arc<Owner>) -> Target {
     Target {
         spec: Arc::new(spec),
         id: ReplicaId { ordinal: 0, generation: 1 },
-        addresses: Addresses(vec![(3000, at), (9000, SocketAddr::new(at.ip(), 1))]),
+        addresses: Addresses::new(vec![(3000, at), (9000, SocketAddr::new(at.ip(), 1))]),
         backend: owner.clone(),
     }
 }

@@ -5,7 +5,6 @@
 //! service is switched off, quiet connections end with it.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use super::private::PrivatePort;
 use super::tunnel::{ClientSide, Pump};
 use super::upstream::{self, Stream};
 use super::wire;
+use crate::backend::Door;
 use crate::config::settings::Protocol;
 use crate::lifecycle::{Demand, Lease, Outcome, Refusal, Service, Use};
 use crate::listen::{Client, Phase};
@@ -139,13 +139,13 @@ async fn passed_on(local: &Rc<Local>, client: &Rc<Client>, port: &PrivatePort) -
     client.enter(Phase::Busy);
     let limit = local.loaded().snapshot.rules.timeouts.connect;
     match open(service, *number, limit).await {
-        Ok((lease, address, stream)) => Relay { client, service, port, address, lease: Some(lease) }.run(stream).await,
+        Ok((lease, door, stream)) => Relay { client, service, port, door, lease: Some(lease) }.run(stream).await,
         Err(why) => End::Reset(Some(why)),
     }
 }
 
 /// A lease and a connection, waiting for a replica where none is ready.
-async fn open(service: &Arc<Service>, port: u16, limit: Duration) -> Result<(Lease, SocketAddr, TcpStream), String> {
+async fn open(service: &Arc<Service>, port: u16, limit: Duration) -> Result<(Lease, Door, TcpStream), String> {
     let mut failed = None;
     let mut why = String::new();
     for _ in 0..ATTEMPTS {
@@ -156,11 +156,11 @@ async fn open(service: &Arc<Service>, port: u16, limit: Duration) -> Result<(Lea
                 Box::pin(service.hold(demand)).await.map_err(refused)?.lease
             }
         };
-        let Some(address) = lease.address(port) else { return Err(format!("its replica has no port {port}")) };
-        match upstream::connect(address, limit).await {
+        let Some(door) = lease.door(port) else { return Err(format!("its replica has no port {port}")) };
+        match upstream::connect(&door, limit).await {
             Ok(stream) => {
                 lease.report(Outcome::Answered);
-                return Ok((lease, address, stream));
+                return Ok((lease, door, stream));
             }
             Err(error) => {
                 why = format!("no connection to its replica at port {port}: {error}");
@@ -187,7 +187,7 @@ struct Relay<'a> {
     client: &'a Rc<Client>,
     service: &'a Arc<Service>,
     port: &'a PrivatePort,
-    address: SocketAddr,
+    door: Door,
     /// While bytes move.
     lease: Option<Lease>,
 }
@@ -230,7 +230,7 @@ impl Relay<'_> {
                 let died = match &mut alive {
                     _ if inward.ended || self.lease.is_none() => Poll::Ready(false),
                     Some(asked) => asked.as_mut().poll(cx).map(|alive| !alive),
-                    None => alive.insert(Box::pin(answers(self.address))).as_mut().poll(cx).map(|alive| !alive),
+                    None => alive.insert(Box::pin(answers(self.door.clone()))).as_mut().poll(cx).map(|alive| !alive),
                 };
                 match died {
                     Poll::Ready(true) => return Poll::Ready(End::Reset(Some("its replica ended".into()))),
@@ -265,6 +265,6 @@ impl Relay<'_> {
 }
 
 /// Whether somebody still accepts there: what a connection's end cannot tell.
-async fn answers(address: SocketAddr) -> bool {
-    upstream::connect(address, ALIVE).await.is_ok()
+async fn answers(door: Door) -> bool {
+    upstream::connect(&door, ALIVE).await.is_ok()
 }

@@ -45,7 +45,6 @@ mod state;
 mod trouble;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +56,7 @@ use tokio::task::AbortHandle;
 use self::labels::Instance;
 use self::shared::Shared;
 use crate::backend::{
-    Abilities, Backend, BackendError, Failure, Found, Job, LogLine, LogQuery, Observer, Progress, ReplicaId, Want,
+    Abilities, Backend, BackendError, Door, Failure, Found, Job, LogLine, LogQuery, Observer, Progress, ReplicaId, Want,
 };
 use crate::config::settings::{BackendKind, DockerSettings};
 use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
@@ -161,7 +160,7 @@ impl Backend for DockerBackend {
         job::run(&self.shared, job, progress).await
     }
 
-    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: SocketAddr) -> Result<(), String> {
+    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: &Door) -> Result<(), String> {
         // A container has an address of its own: nobody else can listen there.
         Ok(())
     }

@@ -120,7 +120,7 @@ async fn end(mut link: Link, dir: &Path) -> io::Result<()> {
 fn take(room: &Arc<Room>, link: Link, hello: Hello) -> Option<Found> {
     let meta = &hello.meta;
     let Owner::Replica { service, id, digest } = meta.owner.clone() else { return None };
-    room.ports.keep(&meta.token, &meta.addresses);
+    room.keep(meta, &service.landscape);
     let goal = match hello.state {
         ShimState::Running => Some(Goal::Run),
         ShimState::Paused => Some(Goal::Pause),

@@ -133,7 +133,7 @@ impl Router {
         for (id, address) in &setup.others {
             let key = ServiceKey::new(*id, "web");
             let other = Service::new(key.clone(), Arc::new(ServiceStats::default()));
-            let replica = Replica::new(ReplicaId { ordinal: 0, generation: 1 }, Addresses(vec![(3000, *address)]));
+            let replica = Replica::new(ReplicaId { ordinal: 0, generation: 1 }, Addresses::new(vec![(3000, *address)]));
             {
                 let _entered = control.enter();
                 other.publish(ReadySet { replicas: vec![Arc::new(replica)] });
@@ -172,7 +172,7 @@ impl Router {
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed) as u64;
         let replicas: Vec<_> = (0..)
             .zip(addresses)
-            .map(|(ordinal, a)| Arc::new(Replica::new(ReplicaId { ordinal, generation }, Addresses(vec![(3000, *a)]))))
+            .map(|(ordinal, a)| Arc::new(Replica::new(ReplicaId { ordinal, generation }, Addresses::new(vec![(3000, *a)]))))
             .collect();
         let _entered = self.control.enter();
         self.service.publish(ReadySet { replicas: replicas.clone() });
