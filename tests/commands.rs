@@ -19,7 +19,7 @@ use landscape_router::lifecycle::{self, Service, StateName};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// A router of one service that is ready once it was woken.
+/// A router of two services that are ready once they were woken; the one is pinned.
 #[derive(Default)]
 struct Router {
     awake: std::sync::atomic::AtomicBool,
@@ -43,7 +43,13 @@ impl Model for Router {
             pinned: false,
             life,
         };
-        let services = vec![view(Life::Runs(Box::new(status))), view(Life::nothing(&ServiceKey::new("shop", "db")))];
+        let mut other = Service::new(ServiceKey::new("shop", "zoo"), Arc::default()).status();
+        other.state = status.state;
+        let services = vec![
+            view(Life::Runs(Box::new(status))),
+            view(Life::nothing(&ServiceKey::new("shop", "db"))),
+            view(Life::Runs(Box::new(other))),
+        ];
         vec![LandscapeView { id: "shop".into(), error: None, urls: vec![], services }]
     }
 
@@ -57,10 +63,12 @@ impl Model for Router {
         Ok(())
     }
 
-    async fn command(&self, _: &ServiceKey, command: lifecycle::Command) -> Result<(), Refused> {
+    async fn command(&self, service: &ServiceKey, command: lifecycle::Command) -> Result<(), Refused> {
         match command {
             lifecycle::Command::Wake => self.awake.store(true, std::sync::atomic::Ordering::SeqCst),
-            lifecycle::Command::Sleep => return Err(Refused::Impossible("it is pinned; unpin it first".into())),
+            lifecycle::Command::Sleep if &*service.service == "web" => {
+                return Err(Refused::Impossible("it is pinned; unpin it first".into()));
+            }
             _ => {}
         }
         Ok(())
@@ -70,7 +78,10 @@ impl Model for Router {
         Ok(())
     }
 
-    async fn logs(&self, _: &ServiceKey, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, Refused> {
+    async fn logs(&self, service: &ServiceKey, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, Refused> {
+        if &*service.service == "zoo" {
+            return Err(Refused::Unavailable("the engine does not answer".into()));
+        }
         let (to, lines) = mpsc::channel(8);
         let line =
             |text: String| LogLine { at: SystemTime::UNIX_EPOCH, source: "0".into(), step: None, stderr: false, text };
@@ -81,7 +92,7 @@ impl Model for Router {
     }
 
     async fn reload(&self) -> Reloaded {
-        let mistakes = if self.broken { vec!["router.yaml:3:1: error: x".to_owned()] } else { vec![] };
+        let mistakes = if self.broken { vec!["other/ci.yml:3:1: error: x".to_owned()] } else { vec![] };
         Reloaded { ok: !self.broken, changes: vec!["shop/web: rolled".into()], mistakes }
     }
 
@@ -206,11 +217,38 @@ fn refusals_end_with_1_and_say_what_to_do() {
     );
     assert!(rig.run(&["status", "shup"]).failed(1).contains("Did you mean shop?"));
     assert!(rig.run(&["sleep", "shop/web"]).failed(1).contains("unpin it first"));
-    assert!(rig.run(&["reload"]).failed(1).contains("router.yaml:3:1: error: x"));
+    let error = rig.run(&["reload"]).failed(1);
+    assert!(error.contains("\n  other/ci.yml:3:1: error: x\n"), "{error}");
+    assert!(error.ends_with("What is different now:\n  shop/web: rolled\n"), "{error}");
     let elsewhere = tempfile::tempdir().unwrap();
     let error = rig.run_at(elsewhere.path(), &["wake", "shop/web"]).failed(1);
     assert!(error.contains("wants its token") && error.contains(elsewhere.path().to_str().unwrap()), "{error}");
     assert!(rig.run_at(elsewhere.path(), &["status"]).ok().contains("shop/web"), "status needs no token");
+}
+
+#[test]
+fn a_token_that_cannot_be_used_hinders_only_what_needs_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::new(Router::default());
+    let folder = fs::read_dir(rig.home.path().join("landscape-router")).unwrap();
+    for file in folder {
+        fs::set_permissions(file.unwrap().path(), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    assert!(rig.run(&["status"]).ok().contains("shop/web"));
+    assert!(rig.run(&["wake", "shop/web"]).failed(1).contains("is not this user's alone"));
+}
+
+#[test]
+fn a_landscape_alone_means_all_its_services_also_when_one_is_refused() {
+    let rig = Rig::new(Router::default());
+    let sleep = rig.run(&["sleep", "shop"]);
+    assert_eq!((sleep.code, sleep.out.as_str()), (Some(1), "shop/zoo is sent to sleep\n"));
+    assert_eq!(sleep.err, "error: shop/web: it is pinned; unpin it first\n");
+    for more in [&[][..], &["-f"]] {
+        let logs = rig.run(&[&["logs", "shop", "--tail", "1"], more].concat());
+        assert_eq!((logs.code, logs.out.as_str()), (Some(1), "web 0 | line 0\n"), "{more:?}");
+        assert_eq!(logs.err, "error: shop/zoo: the engine does not answer\n", "{more:?}");
+    }
 }
 
 #[test]
@@ -219,6 +257,13 @@ fn wrong_arguments_end_with_2_and_no_router_with_3() {
     assert!(rig.run(&["wake"]).failed(2).contains("LANDSCAPE"));
     assert!(rig.run(&["wake", "a/b/c"]).failed(2).contains("<landscape>/<service>"));
     assert!(rig.run(&["status", "--admin", "https://x:1"]).failed(2).contains("speaks http"));
+    let unset = Command::new(env!("CARGO_BIN_EXE_landscape-router"))
+        .arg("status")
+        .env("LANDSCAPE_ROUTER_ADMIN", "")
+        .output()
+        .unwrap();
+    // Whether a router runs at the usual place, nobody knows; asked is that one.
+    assert_ne!(unset.status.code(), Some(2), "{unset:?}");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = rig.run(&["status", "--admin", &format!("http://{free}")]).failed(3);
     assert!(error.contains("no router answers") && error.contains("is it running"), "{error}");

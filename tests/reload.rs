@@ -135,3 +135,13 @@ fn hangup_reads_everything_again() {
         router.metric("landscape_router_config_reloads_total{result=\"success\"}").unwrap_or(0.0) > before
     });
 }
+
+#[test]
+fn a_bad_ci_yml_is_counted_from_the_start_and_until_it_is_good() {
+    let site = Site::new(&router_yaml(""), "schemaVersion: v9\n");
+    let router = Router::start(&site);
+    let sound = "landscape_router_config_last_reload_successful";
+    assert_eq!(router.metric(sound), Some(0.0), "as `status` says");
+    site.write("shop/ci.yml", &ci("red", "/other"));
+    router.await_metric(sound, 1.0);
+}

@@ -145,3 +145,25 @@ fn a_take_over_loses_no_request() {
     assert!(before.iter().all(|pid| after.contains(pid)), "{before:?} {after:?}");
     assert_eq!(after.len(), 3, "the same two, and the slow one once");
 }
+
+#[test]
+fn a_second_take_over_knows_what_the_first_router_still_forwards() {
+    let site = Site::new(&router_yaml("defaults: { idleAfter: 500ms }"), SHOP);
+    let first = Router::start(&site);
+    let at = first.http;
+    let stream = std::thread::spawn(move || {
+        let mut stream = connect(at).unwrap();
+        stream.write_all(b"GET /stream/60/100 HTTP/1.1\r\nHost: shop.localhost\r\n\r\n").unwrap();
+        read_answer(&mut BufReader::new(stream)).unwrap()
+    });
+    let deadline = std::time::Instant::now() + support::PATIENCE;
+    while first.service("web")["inFlight"] != 1 {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let second = Router::start_with(&site, &["--take-over"]);
+    let third = Router::start_with(&site, &["--take-over"]);
+    let stream = stream.join().unwrap();
+    let logs = || format!("{}\n---\n{}\n---\n{}", first.log(), second.log(), third.log());
+    assert_eq!(stream.text().matches("data:").count(), 60, "it is use, not idleness:\n{}", logs());
+}

@@ -110,6 +110,9 @@ impl Desk {
                 Ok(response(StatusCode::OK, format.content_type(), stream::logs(lines, format, lifeline)))
             }
             Route::Events { landscape, after } => {
+                if let Some(id) = &landscape {
+                    self.landscape(id)?;
+                }
                 let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.trim().parse().ok());
                 let lifeline = self.lifeline()?;
                 let watch = model.events().watch(last.or(after));
@@ -117,13 +120,23 @@ impl Desk {
                 Ok(response(StatusCode::OK, Format::Events.content_type(), body))
             }
             Route::Reload => {
-                let report = model.reload().await;
+                // A task of its own: a caller who leaves drops this future, and a configuration is applied
+                // whole or not at all.
+                let model = model.clone();
+                let reload = tokio::spawn(async move { model.reload().await });
+                let report = reload
+                    .await
+                    .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", e.to_string()))?;
                 if report.ok {
                     return json(StatusCode::OK, &report);
                 }
-                let detail = "The configuration has mistakes; everything is as it was.";
+                let detail = if report.changes.is_empty() {
+                    "The configuration has mistakes; everything is as it was."
+                } else {
+                    "The configuration has mistakes; what has none is live, the rest is as it was."
+                };
                 let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "config-invalid", detail);
-                Err(problem.with_mistakes(report.mistakes))
+                Err(problem.with_mistakes(report.mistakes).with_changes(report.changes))
             }
         }
     }

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
 
-use crate::lifecycle::LifeEvent;
+use super::Reloaded;
 
 /// Events kept for those who come back with `Last-Event-ID`, and the most that a slow watcher may
 /// fall behind.
@@ -78,15 +78,15 @@ impl EventLog {
         let _ = self.live.send(event);
     }
 
-    /// Tells what the lifecycles tell, until they end.
-    pub async fn relay(&self, mut from: broadcast::Receiver<LifeEvent>) {
-        loop {
-            match from.recv().await {
-                Ok(event) => self.publish(Some(event.landscape.clone()), &event),
-                Err(RecvError::Lagged(_)) => self.publish(None, &serde_json::json!({ "event": "gap" })),
-                Err(RecvError::Closed) => return,
-            }
-        }
+    /// Tells everyone how a reading of the configuration went.
+    pub fn reloaded(&self, how: &Reloaded) {
+        let at = super::stream::millis(SystemTime::now());
+        self.publish(None, &serde_json::json!({ "atUnixMs": at, "event": "reload", "reload": how }));
+    }
+
+    /// Tells everyone that some events could not be told.
+    pub fn gap(&self) {
+        self.publish(None, &serde_json::json!({ "event": "gap" }));
     }
 
     /// Begins to watch: with what comes, or with what came after the event `after`.
@@ -96,13 +96,24 @@ impl EventLog {
         let Some(after) = after else { return Watch { gap: false, missed: Vec::new(), live } };
         let oldest = kept.events.front().map_or(kept.next, |e| e.id);
         let missed = kept.events.iter().filter(|e| e.id > after).cloned().collect();
-        Watch { gap: after.saturating_add(1) < oldest, missed, live }
+        // An id that is yet to come is of a router whose clock was ahead of ours: who knows what it missed.
+        Watch { gap: after.saturating_add(1) < oldest || after >= kept.next, missed, live }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reload_is_told_with_its_time() {
+        let log = EventLog::default();
+        let mut watch = log.watch(None);
+        log.reloaded(&Reloaded { ok: true, changes: vec!["4711: added".into()], mistakes: Vec::new() });
+        let event: serde_json::Value = serde_json::from_str(&watch.live.try_recv().unwrap().json).unwrap();
+        assert!(event["atUnixMs"].as_u64().is_some_and(|at| at > 1_700_000_000_000), "{event}");
+        assert_eq!((&event["event"], &event["reload"]["changes"][0]), (&"reload".into(), &"4711: added".into()));
+    }
 
     #[test]
     fn who_comes_back_gets_what_was_missed_and_is_told_of_a_gap() {
@@ -119,5 +130,8 @@ mod tests {
         let late = log.watch(Some(id));
         assert!(late.gap);
         assert_eq!(late.missed.len(), KEPT);
+        let newest = late.missed.last().unwrap().id;
+        assert!(!log.watch(Some(newest)).gap);
+        assert!(log.watch(Some(newest + 1)).gap, "no router has told that yet");
     }
 }

@@ -9,6 +9,7 @@ mod answer;
 pub mod events;
 mod guard;
 pub mod model;
+mod patient;
 mod problem;
 mod route;
 pub mod server;

@@ -121,7 +121,8 @@ pub struct ConfigHealth {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reloaded {
-    /// Whether it was applied. If not, everything is as it was.
+    /// Whether all of it was applied. If not, what has mistakes is as it was: the whole of it where
+    /// router.yaml has one, a landscape alone where its ci.yml has.
     pub ok: bool,
     /// What is different now, for people: `4711/web: rolled`; empty for nothing.
     pub changes: Vec<String>,

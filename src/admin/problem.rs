@@ -15,16 +15,23 @@ pub(super) struct Problem {
     detail: String,
     /// What `detail` is about, one each: a reload's mistakes.
     mistakes: Vec<String>,
+    /// What a reload changed all the same.
+    changes: Vec<String>,
 }
 
 impl Problem {
     /// `detail` says what to do.
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, allow: None, detail: detail.into(), mistakes: Vec::new() }
+        Self { status, code, allow: None, detail: detail.into(), mistakes: Vec::new(), changes: Vec::new() }
     }
 
     pub(super) fn with_mistakes(mut self, mistakes: Vec<String>) -> Self {
         self.mistakes = mistakes;
+        self
+    }
+
+    pub(super) fn with_changes(mut self, changes: Vec<String>) -> Self {
+        self.changes = changes;
         self
     }
 
@@ -41,7 +48,7 @@ impl Problem {
 
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut p = to.serialize_struct("Problem", 6)?;
+        let mut p = to.serialize_struct("Problem", 7)?;
         p.serialize_field("type", &format_args!("urn:landscape-router:admin:{}", self.code))?;
         p.serialize_field("title", self.status.canonical_reason().unwrap_or("Error"))?;
         p.serialize_field("status", &self.status.as_u16())?;
@@ -49,6 +56,9 @@ impl Serialize for Problem {
         p.serialize_field("code", self.code)?;
         if !self.mistakes.is_empty() {
             p.serialize_field("mistakes", &self.mistakes)?;
+        }
+        if !self.changes.is_empty() {
+            p.serialize_field("changes", &self.changes)?;
         }
         p.end()
     }

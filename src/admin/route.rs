@@ -64,6 +64,7 @@ impl Route {
                 let after = one(query, "after").map(|v| number(&v, "after")).transpose()?;
                 (Self::Events { landscape: one(query, "landscape"), after }, "GET")
             }
+            ["requests"] => return Err(not_built("request records")),
             ["landscapes"] => (Self::Landscapes, "GET"),
             ["landscapes", id] => (Self::Landscape(id.into()), "GET"),
             ["landscapes", id, "prepare"] => (Self::Prepare(id.into()), "POST"),
@@ -124,6 +125,11 @@ fn parameter(name: &str, found: &str, wanted: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad-parameter", detail)
 }
 
+fn not_built(what: &str) -> Problem {
+    let detail = format!("This version keeps no {what}; the access log has one line a request.");
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "not-built", detail)
+}
+
 fn nothing(path: &str) -> Problem {
     let detail = format!("There is nothing at {path}. The API is described in docs/admin-api.md.");
     Problem::new(StatusCode::NOT_FOUND, "not-found", detail)
@@ -172,7 +178,7 @@ mod tests {
     fn what_is_not_offered_says_so() {
         for (method, path, want) in [
             ("GET", "/", "not-found"),
-            ("GET", "/api/v1/requests", "not-found"),
+            ("GET", "/api/v1/requests", "not-built"),
             ("GET", "/api/v2/landscapes", "not-found"),
             ("GET", "/api/v1/landscapes/4711/services/web/dance", "not-found"),
             ("GET", "/api/v1/reload", "method-not-allowed"),

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::answer::{Desk, problem};
 use super::guard::Guard;
+use super::patient::Patient;
 use super::problem::Problem;
 use super::{Model, Token};
 
@@ -29,6 +30,8 @@ const STREAMS: usize = 128;
 const HEADER: Duration = Duration::from_secs(10);
 /// From a request to the head of its answer.
 const ANSWER: Duration = Duration::from_secs(60);
+/// For a client to read the next part of its answer.
+const UNREAD: Duration = Duration::from_secs(30);
 /// Bytes of a header.
 const HEADER_BYTES: usize = 16 * 1024;
 /// Header fields.
@@ -115,7 +118,7 @@ async fn serve(stream: TcpStream, desk: Desk, place: OwnedSemaphorePermit) {
         .header_read_timeout(HEADER)
         .max_buf_size(HEADER_BYTES)
         .max_headers(HEADER_FIELDS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, UNREAD)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -20,6 +20,8 @@ pub(crate) struct Fake {
     not_ready: Mutex<Option<String>>,
     pub(crate) broken: Mutex<Vec<String>>,
     pub(crate) logs: Mutex<Option<mpsc::Receiver<LogLine>>>,
+    /// A reload waits for it.
+    applying: tokio::sync::Mutex<()>,
     pub(crate) events: EventLog,
 }
 
@@ -92,8 +94,14 @@ impl Model for Fake {
     }
 
     async fn reload(&self) -> Reloaded {
+        self.commands.lock().push("reload begins".into());
+        drop(self.applying.lock().await);
+        self.commands.lock().push("reload ends".into());
         let mistakes = self.broken.lock().clone();
-        Reloaded { ok: mistakes.is_empty(), changes: vec!["4711/web: rolled".into()], mistakes }
+        // A mistake of router.yaml stops all of it, one of a ci.yml that landscape alone.
+        let nothing = mistakes.iter().any(|m| m.starts_with("router.yaml"));
+        let changes = if nothing { vec![] } else { vec!["4711/web: rolled".into()] };
+        Reloaded { ok: mistakes.is_empty(), changes, mistakes }
     }
 
     fn events(&self) -> &EventLog {
@@ -308,11 +316,14 @@ async fn what_does_not_exist_names_what_does() {
         (code.as_str(), detail.as_str()),
         ("unknown-service", "There is no service 4711/wep. Did you mean 4711/web?")
     );
+    let (code, detail) = of("GET /api/v1/events?landscape=4712").await;
+    assert!(code == "unknown-landscape" && detail.contains("Did you mean 4711?"), "{detail}");
     let (code, detail) = of("GET /api/v1/landscapes/bad/services/web").await;
     assert!(code == "landscape-invalid" && detail.contains("ci.yml:1:1: tab"), "{detail}");
     let (code, detail) = of("POST /api/v1/landscapes/4711/services/api/wake").await;
     assert_eq!((code.as_str(), detail.as_str()), ("impossible", "4711/api: nothing runs for it"));
-    assert_eq!(of("GET /api/v1/requests").await.0, "not-found");
+    assert_eq!(of("GET /api/v1/requests").await.0, "not-built");
+    assert_eq!(r.ask("GET /api/v1/requests", "").await.status, 501);
     let wrong = r.tell("DELETE /api/v1/landscapes").await;
     assert_eq!(wrong.problem(), (405, "method-not-allowed".into()));
     assert!(wrong.head.contains("allow: get"));
@@ -344,6 +355,31 @@ async fn a_reload_tells_what_changed_or_every_mistake() {
     let bad = r.tell("POST /api/v1/reload").await;
     assert_eq!(bad.problem(), (422, "config-invalid".into()));
     assert_eq!(bad.json()["mistakes"], json!(["router.yaml:3:1: error: x"]));
+    assert_eq!(bad.json()["detail"], "The configuration has mistakes; everything is as it was.");
+    *r.fake.broken.lock() = vec!["shop/ci.yml:3:1: error: x".into()];
+    let partly = r.tell("POST /api/v1/reload").await;
+    assert_eq!(partly.problem(), (422, "config-invalid".into()));
+    assert_eq!(partly.json()["changes"], json!(["4711/web: rolled"]));
+    assert!(!partly.json()["detail"].as_str().unwrap().contains("everything is as it was"));
+}
+
+#[tokio::test]
+async fn a_reload_goes_on_when_its_caller_leaves() {
+    let r = rig().await;
+    let told = async |what: &str| {
+        while !r.fake.commands.lock().iter().any(|c| c == what) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let applying = r.fake.applying.lock().await;
+    let head = format!("POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n{}\r\n", r.bearer());
+    let caller = r.connect(&head).await;
+    timeout(Duration::from_secs(10), told("reload begins")).await.unwrap();
+    drop(caller);
+    // Time for the connection to notice.
+    sleep(Duration::from_millis(100)).await;
+    drop(applying);
+    timeout(Duration::from_secs(10), told("reload ends")).await.expect("it was cut off in the middle");
 }
 
 #[tokio::test]

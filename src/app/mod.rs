@@ -24,6 +24,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::admin::token::Places;
 use crate::admin::{AdminServer, EventLog};
@@ -122,6 +123,7 @@ async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
     };
     let admin_socket = admin_socket(&settings, &mut inherited)?;
     let stats = Arc::new(RouterStats::default());
+    stats.began(sound);
     let access_log = AccessLogWriter::start(settings.access_log.as_ref(), stats.access_log_dropped.clone())?;
     let rules = Rules::new(&settings, Vec::new(), None);
     let current = Arc::new(ArcSwap::from_pointee(Snapshot { table: Table::default(), rules }));
@@ -221,7 +223,12 @@ async fn forward(mut events: broadcast::Receiver<LifeEvent>, router: std::sync::
                 Some(router) => router.events.publish(Some(event.landscape.clone()), &event),
                 None => return,
             },
-            Err(broadcast::error::RecvError::Lagged(missed)) => tracing::warn!(missed, "events were not told"),
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "events were not told");
+                if let Some(router) = router.upgrade() {
+                    router.events.gap();
+                }
+            }
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
@@ -229,9 +236,7 @@ async fn forward(mut events: broadcast::Receiver<LifeEvent>, router: std::sync::
 
 impl Running {
     async fn serve(mut self) -> ExitCode {
-        if let Some(predecessor) = self.predecessor.take() {
-            tokio::spawn(predecessor.accompany(self.router.clone()));
-        }
+        let accompanied = self.predecessor.take().map(|p| tokio::spawn(p.accompany(self.router.clone())));
         loop {
             tokio::select! {
                 signal = self.signals.next() => match signal {
@@ -244,7 +249,7 @@ impl Running {
                 Some(()) = self.changes.recv() => { self.router.reload().await; }
                 successor = self.successors.next() => {
                     match successor.hand_over(&self.router, &mut self.admin, &mut self.state, &mut self.successors).await {
-                        Ok(owner) => return self.follow(owner).await,
+                        Ok(owner) => return self.follow(owner, accompanied).await,
                         Err(e) => tracing::warn!("a take-over came to nothing, this router goes on: {e}"),
                     }
                 }
@@ -282,13 +287,14 @@ impl Running {
     }
 
     /// Forwards what is left after a take-over, and ends.
-    async fn follow(self, owner: takeover::Owner) -> ExitCode {
+    /// A predecessor that still forwards is accompanied to its end: what it uses counts as used here.
+    async fn follow(self, owner: takeover::Owner, accompanied: Option<JoinHandle<()>>) -> ExitCode {
         tracing::info!("taken over: what is in flight goes on here, everything new is the successor's");
         self.router.ending.store(true, Ordering::Release);
         *self.router.watch.lock() = None;
         let mut signals = self.signals;
         tokio::select! {
-            () = owner.follow(&self.router) => tracing::info!("ended: nothing is left to forward"),
+            () = owner.follow(&self.router, accompanied) => tracing::info!("ended: nothing is left to forward"),
             () = signals.end() => tracing::warn!("told to end: not waiting any longer"),
         }
         ExitCode::SUCCESS

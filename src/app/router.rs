@@ -93,7 +93,7 @@ impl Router {
         self.stats.reloaded(ok);
         *self.health.lock() = health(&self.config, ok, mistakes.clone());
         let reloaded = Reloaded { ok, changes, mistakes };
-        self.events.publish(None, &serde_json::json!({ "event": "reload", "reload": reloaded }));
+        self.events.reloaded(&reloaded);
         reloaded
     }
 

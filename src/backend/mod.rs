@@ -164,8 +164,8 @@ pub struct Found {
     pub id: ReplicaId,
     /// Of the spec it was started with: [`ServiceSpec::run_digest`].
     pub digest: RunDigest,
-    /// What it is doing.
-    pub goal: Goal,
+    /// What it is doing; `None`: it was told to stop, and is not gone yet.
+    pub goal: Option<Goal>,
     /// Where its ports are.
     pub addresses: Addresses,
     /// When it started.

@@ -132,4 +132,5 @@ pub(super) struct Problem {
     pub detail: String,
     pub code: String,
     pub mistakes: Vec<String>,
+    pub changes: Vec<String>,
 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::api::Problem;
 use super::remote::Failure;
-use crate::admin::token::{Places, Token};
+use crate::admin::token::{Places, Token, TokenError};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// A reload may take its time; the router itself gives up after a minute.
@@ -36,6 +36,8 @@ pub(super) struct Client {
     token: Option<String>,
     /// Where a token was looked for.
     looked: Vec<PathBuf>,
+    /// A file that was found and cannot be used; told only where the router wants a token.
+    unusable: Option<TokenError>,
 }
 
 impl Client {
@@ -43,13 +45,17 @@ impl Client {
     /// wrote. The file's is not sent to another machine.
     pub(super) fn new(url: &str) -> Result<Self, Failure> {
         let (host, port) = parse(url)?;
-        let mut client = Self { url: format!("http://{host}:{port}"), host, port, token: None, looked: Vec::new() };
+        let mut client =
+            Self { url: format!("http://{host}:{port}"), host, port, token: None, looked: Vec::new(), unusable: None };
         client.token =
             std::env::var("LANDSCAPE_ROUTER_TOKEN").ok().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
         if client.token.is_none() && is_here(&client.host) {
             let places = Places::of_user();
             client.looked = places.files(port);
-            client.token = places.find(port)?.as_ref().map(Token::reveal).map(str::to_owned);
+            match places.find(port) {
+                Ok(token) => client.token = token.as_ref().map(Token::reveal).map(str::to_owned),
+                Err(e) => client.unusable = Some(e),
+            }
         }
         Ok(client)
     }
@@ -106,6 +112,9 @@ impl Client {
     async fn refused(&self, answer: Response<Incoming>) -> Failure {
         let status = answer.status();
         if status == StatusCode::UNAUTHORIZED && self.token.is_none() {
+            if let Some(unusable) = &self.unusable {
+                return Failure::Token(unusable.to_string());
+            }
             return Failure::NoToken { url: self.url.clone(), looked: self.looked.clone() };
         }
         let problem = match self.read(answer).await {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 fn client(port: u16, token: Option<&str>) -> Client {
     let host = "127.0.0.1".to_owned();
     let looked = vec!["/nowhere/admin.token".into()];
-    Client { url: format!("http://{host}:{port}"), host, port, token: token.map(str::to_owned), looked }
+    Client { url: format!("http://{host}:{port}"), host, port, token: token.map(str::to_owned), looked, unusable: None }
 }
 
 fn trusted(r: &Rig) -> Client {
@@ -64,7 +64,10 @@ async fn refusals_are_told_with_what_to_do() {
     assert_eq!(text(unknown), "There is no service 4711/wep. Did you mean 4711/web?");
     *r.fake.broken.lock() = vec!["router.yaml:3:1: error: x".into()];
     let reload = text(c.send(Method::POST, "/api/v1/reload").await);
-    assert_eq!(reload, "The configuration has mistakes; everything is as it was.\n  router.yaml:3:1: error: x");
+    assert_eq!(
+        reload,
+        "The configuration has mistakes; everything is as it was.\n  router.yaml:3:1: error: x"
+    );
     let none = text(client(r.port(), None).send(Method::POST, "/api/v1/reload").await);
     assert!(none.contains("/nowhere/admin.token"), "{none}");
     let wrong = text(client(r.port(), Some("00")).send(Method::POST, "/api/v1/reload").await);

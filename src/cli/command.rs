@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::api::{Reloaded, Service};
 use super::client::Client;
-use super::remote::{Failure, Name, Remote, path, run};
+use super::remote::{Failure, Name, Remote, each, path, run};
 use super::terminal::{Out, tame};
 
 /// Which service, and which router.
@@ -74,10 +74,8 @@ const STALE: Duration = Duration::from_secs(2);
 /// Gives services a command.
 pub fn order(args: &Args, order: &Order) -> ExitCode {
     run(&args.remote, async |client| {
-        for service in args.name.services(&client).await? {
-            give(&client, args, &service, order).await?;
-        }
-        Ok(())
+        let services = args.name.services(&client).await?;
+        each(&services, async |service| give(&client, args, service, order).await).await
     })
 }
 
@@ -86,15 +84,25 @@ pub fn wake(wake: &Wake) -> ExitCode {
     let args = &wake.args;
     run(&args.remote, async |client| {
         let services = args.name.services(&client).await?;
-        let mut before = Vec::new();
-        for service in &services {
-            before.push(client.get::<Service>(&args.name.path(service, &[])).await?);
+        let mut woken = Vec::new();
+        let given = each(&services, async |service| {
+            let before = client.get::<Service>(&args.name.path(service, &[])).await?;
             give(&client, args, service, &WAKE).await?;
+            woken.push(before);
+            Ok(())
+        });
+        let given = given.await;
+        if !wake.wait {
+            return given;
         }
-        for before in before.iter().filter(|_| wake.wait) {
-            wait(&client, args, before).await?;
+        let waited = each(&woken, async |before| wait(&client, args, before).await).await;
+        match (given, waited) {
+            (Err(given), Err(waited)) => {
+                eprintln!("error: {given}");
+                Err(waited)
+            }
+            (given, waited) => given.and(waited),
         }
-        Ok(())
     })
 }
 
@@ -128,7 +136,9 @@ async fn wait(client: &Client, args: &Args, before: &Service) -> Result<(), Fail
                 let tail: String = failure.log_tail.iter().map(|l| format!("\n  {}", tame(l))).collect();
                 return Err(Failure::Failed(format!("{name} failed: {}{tail}", tame(&failure.detail))));
             }
-            "off" if moved => return Err(Failure::Failed(format!("{name} was switched off again"))),
+            "off" if moved || began.elapsed() > STALE => {
+                return Err(Failure::Failed(format!("{name} was switched off again")));
+            }
             "off" | "failed" => {}
             _ => moved = true,
         }

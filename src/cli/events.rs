@@ -59,6 +59,7 @@ fn shown(event: &Value, out: &Out) -> String {
         }
         "failed" => (Tone::Bad, format!("failed: {}", inner("failure", "detail").unwrap_or_default())),
         "progress" => (Tone::Busy, inner("progress", "text").unwrap_or_default().to_owned()),
+        "reload" => reload(event),
         "gap" => (Tone::Busy, "some events were missed".to_owned()),
         _ => (Tone::Plain, event.to_string()),
     };
@@ -68,6 +69,19 @@ fn shown(event: &Value, out: &Out) -> String {
         out.paint(Tone::Bold, &tame(&name)),
         out.paint(tone, &tame(&what))
     )
+}
+
+/// How a reading of the configuration went.
+fn reload(event: &Value) -> (Tone, String) {
+    let all = |key: &str| {
+        let lines = event.pointer(&format!("/reload/{key}")).and_then(Value::as_array);
+        lines.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
+    };
+    let changes = Some(all("changes")).filter(|c| !c.is_empty()).unwrap_or_else(|| "nothing is different".into());
+    if event.pointer("/reload/ok") == Some(&Value::Bool(true)) {
+        return (Tone::Plain, format!("configuration read again: {changes}"));
+    }
+    (Tone::Bad, format!("the configuration has mistakes: {}; {changes}", all("mistakes")))
 }
 
 #[cfg(test)]
@@ -90,6 +104,13 @@ mod tests {
         assert_eq!(with("stop", json!({ "cause": "idle", "paused": true })), format!("{start}paused (idle)"));
         let failed = json!({ "failure": { "detail": "exit status 3" } });
         assert_eq!(with("failed", failed), format!("{start}failed: exit status 3"));
+        let reload = |ok: bool, changes: Value, mistakes: Value| {
+            let how = json!({ "ok": ok, "changes": changes, "mistakes": mistakes });
+            line(json!({ "atUnixMs": 0, "event": "reload", "reload": how })).split_off(25)
+        };
+        assert_eq!(reload(true, json!(["a", "b"]), json!([])), "router configuration read again: a; b");
+        let bad = "router the configuration has mistakes: x; nothing is different";
+        assert_eq!(reload(false, json!([]), json!(["x"])), bad);
         assert_eq!(line(json!({ "event": "gap" })), " router some events were missed");
         assert_eq!(line(json!({ "event": "new", "x": 1 })), " router {\"event\":\"new\",\"x\":1}");
     }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use super::api::LogLine;
 use super::client::Client;
-use super::remote::{Failure, Name, Remote, run};
+use super::remote::{Failure, Name, Remote, each, run};
 use super::terminal::{Out, Tone};
 
 /// Arguments of `logs`.
@@ -36,19 +36,22 @@ pub fn logs(args: &Args) -> ExitCode {
         let prefix = services.len() > 1;
         if args.follow {
             let all = services.iter().map(|s| follow(&client, args, s, prefix));
-            return try_join_all(all).await.map(drop);
+            return each(join_all(all).await, async |ended| ended).await;
         }
         let mut lines = Vec::new();
-        for service in &services {
+        let read = each(&services, async |service| {
             let mut answer = client.follow(&path(args, service), "application/x-ndjson").await?;
             while let Some(json) = answer.next().await? {
                 lines.extend(read(&json).map(|line| (line, service, json)));
             }
-        }
+            Ok(())
+        });
+        let read = read.await;
         // Stable: lines of one moment stay in their order.
         lines.sort_by_key(|(line, ..)| line.at_unix_ms);
         let out = Out::new();
-        lines.iter().try_for_each(|(line, service, json)| show(&out, args, line, prefix.then_some(service), json))
+        lines.iter().try_for_each(|(line, service, json)| show(&out, args, line, prefix.then_some(service), json))?;
+        read
     })
 }
 

@@ -7,13 +7,16 @@ use std::process::ExitCode;
 
 use super::api::{Landscape, Problem};
 use super::client::Client;
-use crate::admin::token::TokenError;
+use super::terminal::tame;
+
+/// Where a router's admin listener is unless its router.yaml says otherwise.
+const ADMIN: &str = "http://127.0.0.1:9090";
 
 /// Which router, and for whom the answer is.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Remote {
     /// The running router's admin listener
-    #[arg(long, env = "LANDSCAPE_ROUTER_ADMIN", value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    #[arg(long, env = "LANDSCAPE_ROUTER_ADMIN", value_name = "URL", default_value = ADMIN)]
     pub admin: String,
     /// Answer in JSON, for programs
     #[arg(long)]
@@ -55,7 +58,7 @@ pub(super) enum Failure {
     },
     /// There is one that cannot be used.
     #[error("the router's token cannot be used: {0}")]
-    Token(#[from] TokenError),
+    Token(String),
     /// The router says no.
     #[error("{}", refusal(.0))]
     Refused(Problem),
@@ -89,7 +92,12 @@ fn places(looked: &[PathBuf]) -> String {
 }
 
 fn refusal(p: &Problem) -> String {
-    std::iter::once(&p.detail).chain(&p.mistakes).map(String::as_str).collect::<Vec<_>>().join("\n  ")
+    let mut text = std::iter::once(&p.detail).chain(&p.mistakes).map(|l| tame(l)).collect::<Vec<_>>().join("\n  ");
+    if !p.changes.is_empty() {
+        text.push_str("\nWhat is different now:");
+        p.changes.iter().for_each(|change| text.push_str(&format!("\n  {}", tame(change))));
+    }
+    text
 }
 
 impl Failure {
@@ -114,11 +122,34 @@ impl Failure {
 
 /// Runs a command to its end.
 pub(super) fn run(remote: &Remote, command: impl AsyncFnOnce(Client) -> Result<(), Failure>) -> ExitCode {
-    let result = Client::new(&remote.admin).and_then(|client| block_on(command(client)));
+    // An empty variable is as good as none.
+    let admin = Some(remote.admin.as_str()).filter(|url| !url.is_empty()).unwrap_or(ADMIN);
+    let result = Client::new(admin).and_then(|client| block_on(command(client)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.end(),
     }
+}
+
+/// Does `what` for each service. One that is refused, or fails, does not keep the others from theirs: it
+/// is told, and the command fails in the end.
+pub(super) async fn each<T>(
+    services: impl IntoIterator<Item = T>,
+    mut what: impl AsyncFnMut(T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut last = None;
+    for service in services {
+        match what(service).await {
+            Ok(()) => {}
+            Err(failure @ (Failure::Refused(_) | Failure::Failed(_))) => {
+                if let Some(earlier) = last.replace(failure) {
+                    eprintln!("error: {earlier}");
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    last.map_or(Ok(()), Err)
 }
 
 /// Runs to its end, on this thread.

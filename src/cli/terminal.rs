@@ -9,6 +9,8 @@ use super::remote::Failure;
 pub(super) struct Out {
     colours: bool,
     terminal: bool,
+    /// Columns of the terminal.
+    width: Option<usize>,
 }
 
 /// What a word means.
@@ -38,12 +40,18 @@ impl Tone {
 impl Out {
     pub(super) fn new() -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { colours: terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()), terminal }
+        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        Self { colours, terminal, width: if terminal { columns() } else { None } }
     }
 
     #[cfg(test)]
     pub(super) fn plain() -> Self {
-        Self { colours: false, terminal: false }
+        Self { colours: false, terminal: false, width: None }
+    }
+
+    #[cfg(test)]
+    pub(super) fn narrow(width: usize) -> Self {
+        Self { width: Some(width), ..Self::plain() }
     }
 
     pub(super) fn is_terminal(&self) -> bool {
@@ -69,6 +77,11 @@ impl Out {
     }
 }
 
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
 /// A cell of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Cell(pub Tone, pub String);
@@ -79,21 +92,29 @@ impl Cell {
     }
 }
 
-/// Columns as wide as their widest cell; the last one is not filled up.
+/// Columns as wide as their widest cell; the last one is not filled up. The first row names them. What a
+/// terminal has no room for stands below its row, under its name, unless it says nothing.
 pub(super) fn table(out: &Out, rows: &[Vec<Cell>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|c| c.1.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
+    let fits =
+        |n: &usize| out.width.is_none_or(|room| widths.iter().take(*n).map(|w| w + 2).sum::<usize>() <= room + 2);
+    let beside = (1..=columns).rev().find(fits).unwrap_or(1);
     let mut text = String::new();
-    for row in rows {
+    for (n, row) in rows.iter().enumerate() {
         let mut line = String::new();
-        for (i, (Cell(tone, cell), width)) in row.iter().zip(&widths).enumerate() {
+        for (i, (Cell(tone, cell), width)) in row.iter().zip(&widths).take(beside).enumerate() {
             let fill = if i + 1 == row.len() { 0 } else { width + 2 - cell.chars().count() };
             line.push_str(&out.paint(*tone, cell));
             line.push_str(&" ".repeat(fill));
         }
         text.push_str(line.trim_end());
         text.push('\n');
+        let below = row.iter().zip(rows.first().into_iter().flatten()).skip(if n == 0 { columns } else { beside });
+        for (Cell(tone, cell), Cell(_, name)) in below.filter(|(cell, _)| !["", "-", "0"].contains(&&*cell.1)) {
+            text.push_str(&format!("  {} {}\n", out.paint(Tone::Faint, name), out.paint(*tone, cell)));
+        }
     }
     text
 }
@@ -124,9 +145,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_narrow_terminal_has_no_room_for_stands_below() {
+        let rows = [["NAME", "STATE", "NOTE"], ["a", "off", ""], ["b", "failed", "exit status 3"]];
+        let rows = rows.map(|r| r.map(Cell::new).to_vec());
+        let wide = "NAME  STATE   NOTE\na     off\nb     failed  exit status 3\n";
+        assert_eq!(table(&Out::narrow(27), &rows), wide);
+        let narrow = "NAME  STATE\na     off\nb     failed\n  NOTE exit status 3\n";
+        assert_eq!(table(&Out::narrow(26), &rows), narrow);
+        let least = "NAME\na\n  STATE off\nb\n  STATE failed\n  NOTE exit status 3\n";
+        assert_eq!(table(&Out::narrow(3), &rows), least);
+    }
+
+    #[test]
     fn colours_are_for_terminals() {
         assert_eq!(Out::plain().paint(Tone::Bad, "x"), "x");
-        assert_eq!(Out { colours: true, terminal: true }.paint(Tone::Bad, "x"), "\x1b[31mx\x1b[0m");
+        assert_eq!(Out { colours: true, terminal: true, width: None }.paint(Tone::Bad, "x"), "\x1b[31mx\x1b[0m");
     }
 
     #[test]

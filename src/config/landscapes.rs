@@ -192,7 +192,13 @@ impl Reader<'_> {
             let path = format!("{}.root", entry.at);
             let message = format!("there is no folder {}", entry.home.root.display());
             own.error(c.places.value(&path), path, message).help("make it, or correct `root`");
-            return self.outcome(entry, Err(first_error(own.mistakes())), None, own.finish());
+            let mistakes = own.finish();
+            // A folder that is being replaced stops nothing that runs. A text kept from before may be of
+            // another root.
+            return match self.in_force(entry, c) {
+                Some(spec) => self.stale(entry, spec, mistakes),
+                None => self.outcome(entry, Err(first_error(&mistakes)), None, mistakes),
+            };
         }
         let bytes = match read {
             Ok(bytes) => bytes,
@@ -272,20 +278,20 @@ impl Reader<'_> {
 
     /// A bad ci.yml: its last good version runs on, if there is one.
     fn stand_in(&self, entry: &Entry<'_>, mistakes: Vec<Mistake>, c: &mut Checks<'_>) -> Outcome {
-        let Purpose::Run { previous } = self.purpose else {
-            return self.outcome(entry, Err(first_error(&mistakes)), None, mistakes);
-        };
         let kept = self.kept(entry, c).map(|(_, spec)| spec);
-        let in_force = || {
-            let before = previous?.landscapes.iter().find(|l| l.id == entry.home.id)?;
-            let spec = before.spec.as_ref().ok().filter(|spec| spec.home == entry.home)?;
-            let agrees = !self.relations(spec, entry, c).iter().any(|m| m.severity == Severity::Error);
-            agrees.then(|| spec.clone())
-        };
-        match kept.or_else(in_force) {
+        match kept.or_else(|| self.in_force(entry, c)) {
             Some(spec) => self.stale(entry, spec, mistakes),
             None => self.outcome(entry, Err(first_error(&mistakes)), None, mistakes),
         }
+    }
+
+    /// The version in force, if it still is good.
+    fn in_force(&self, entry: &Entry<'_>, c: &Checks<'_>) -> Option<Arc<LandscapeSpec>> {
+        let Purpose::Run { previous } = self.purpose else { return None };
+        let before = previous?.landscapes.iter().find(|l| l.id == entry.home.id)?;
+        let spec = before.spec.as_ref().ok().filter(|spec| spec.home == entry.home)?;
+        let agrees = !self.relations(spec, entry, c).iter().any(|m| m.severity == Severity::Error);
+        agrees.then(|| spec.clone())
     }
 
     fn stale(&self, entry: &Entry<'_>, spec: Arc<LandscapeSpec>, mistakes: Vec<Mistake>) -> Outcome {

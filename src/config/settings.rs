@@ -29,6 +29,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Bounds of one request.
     pub limits: Limits,
+    /// Names of header fields go on as they came, not in lower case.
+    pub keep_header_case: bool,
     /// Custom domains: host (exact, or `*.` and a suffix) to path prefix to landscape ids.
     pub domains: Vec<Domain>,
     /// Where headless targets may lead although the address is refused by default.

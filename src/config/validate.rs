@@ -33,6 +33,7 @@ pub(super) fn settings(router: &model::Router, c: &mut Checks<'_>) -> Settings {
         hold: hold(&router.hold),
         timeouts: timeouts(&router.timeouts),
         limits: limits(&router.limits, c),
+        keep_header_case: router.header_case == Some(model::HeaderCase::Keep),
         domains: domains(router, dev_domain, c),
         headless_allow: networks(&router.headless.allow).into(),
         access_log: access_log(router.access_log.as_ref(), c),

@@ -1,7 +1,8 @@
 //! Watches the files that a configuration was read from, and tells when one has changed.
 //!
-//! The folders are watched rather than the files, because editors and Kubernetes replace files; every
-//! folder that a path leads through by a symbolic link is watched too (a ConfigMap's `..data`). A slow
+//! The folders are watched rather than the files, because editors and Kubernetes replace files; so is every
+//! folder above, which may be replaced or not be there yet, and every one that a path leads through by a
+//! symbolic link (a ConfigMap's `..data`). A slow
 //! look at sizes and times covers file systems whose changes are made elsewhere, and what events miss.
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::files::Files;
@@ -23,7 +25,10 @@ const POLL: Duration = Duration::from_secs(2);
 const MAX_LINKS: usize = 16;
 
 enum Message {
-    Stirred,
+    /// Something was written, or comes, goes or is renamed.
+    Stirred {
+        moved: bool,
+    },
     Files(Files),
     End,
 }
@@ -66,13 +71,15 @@ struct Loop<F> {
     watcher: Option<RecommendedWatcher>,
     quiet: Quiet,
     stamp: Digest,
+    /// Whether what has to be watched may be elsewhere by now.
+    moved: bool,
     changed: F,
 }
 
 impl<F: FnMut()> Loop<F> {
     fn new(files: Files, events: mpsc::Sender<Message>, changed: F) -> Self {
         let (quiet, stamp) = (Quiet::new(files.digest()), files.stamp());
-        let mut new = Self { files, events, watcher: None, quiet, stamp, changed };
+        let mut new = Self { files, events, watcher: None, quiet, stamp, moved: false, changed };
         new.watch();
         // A file may have changed between its being read and its being watched.
         new.quiet.stir(Instant::now());
@@ -84,11 +91,17 @@ impl<F: FnMut()> Loop<F> {
         loop {
             let wake = self.quiet.due().map_or(poll, |due| due.min(poll));
             match inbox.recv_timeout(wake.saturating_duration_since(Instant::now())) {
-                Ok(Message::Stirred) => self.quiet.stir(Instant::now()),
+                Ok(Message::Stirred { moved }) => {
+                    self.moved |= moved;
+                    self.quiet.stir(Instant::now());
+                }
                 Ok(Message::Files(files)) => {
                     self.quiet.knows(files.digest());
+                    let same = files.paths().eq(self.files.paths());
                     self.files = files;
-                    self.watch();
+                    if !same {
+                        self.watch();
+                    }
                     // As at the start.
                     self.quiet.stir(Instant::now());
                 }
@@ -96,23 +109,29 @@ impl<F: FnMut()> Loop<F> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let now = Instant::now();
-            if self.quiet.due().is_some_and(|due| due <= now) && self.quiet.read(now, self.files.again().digest()) {
-                self.stamp = self.files.stamp();
-                self.watch();
-                (self.changed)();
+            if self.quiet.due().is_some_and(|due| due <= now) {
+                // First watched, then read: what comes between is an event.
+                if std::mem::take(&mut self.moved) {
+                    self.watch();
+                }
+                if self.quiet.read(now, self.files.again().digest()) {
+                    self.stamp = self.files.stamp();
+                    (self.changed)();
+                }
             }
             if poll <= now {
                 poll = now + POLL;
                 let stamp = self.files.stamp();
                 if stamp != self.stamp {
                     self.stamp = stamp;
+                    self.moved = true;
                     self.quiet.stir(now);
                 }
             }
         }
     }
 
-    /// Watches the folders of all files, and of every link on the way to them.
+    /// Watches the folders of all files, the ones above them, and those of every link on the way.
     fn watch(&mut self) {
         let places = places(self.files.paths());
         let folders: BTreeSet<PathBuf> = places.iter().filter_map(|p| p.parent().map(Path::to_owned)).collect();
@@ -125,7 +144,8 @@ impl<F: FnMut()> Loop<F> {
                 Err(_) => true,
             };
             if ours {
-                let _ = events.send(Message::Stirred);
+                let moved = !matches!(&event, Ok(e) if matches!(e.kind, EventKind::Modify(ModifyKind::Data(_))));
+                let _ = events.send(Message::Stirred { moved });
             }
         });
         let mut watcher = match made {
@@ -137,7 +157,7 @@ impl<F: FnMut()> Loop<F> {
         };
         for folder in &folders {
             if let Err(e) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                // Missing folders are normal: a landscape that does not exist yet. The poll sees them.
+                // Missing folders are normal: a landscape that does not exist yet. The one above is watched.
                 tracing::debug!("{} cannot be watched: {e}", folder.display());
             }
         }
@@ -162,8 +182,8 @@ fn places<'f>(files: impl Iterator<Item = &'f Path>) -> BTreeSet<PathBuf> {
             all.insert(link);
             at = if rest.as_os_str().is_empty() { folder.join(target) } else { folder.join(target).join(rest) };
         }
-        all.insert(at);
-        all.insert(file.to_owned());
+        let above = [at.as_path(), file].into_iter().flat_map(Path::ancestors);
+        all.extend(above.filter(|p| p.parent().is_some()).map(Path::to_owned));
     }
     all
 }
@@ -225,6 +245,25 @@ mod tests {
         // And what is watched has moved along.
         let after = w.told_after(|d| fs::write(d.join("..2/router.yaml"), "c").unwrap());
         assert!(after < POLL, "{after:?}");
+    }
+
+    #[test]
+    fn a_folder_that_is_replaced_or_comes_late_is_told() {
+        let w = watch("app/conf/ci.yml", |_| ());
+        let after = w.told_after(|d| {
+            fs::create_dir_all(d.join("app/conf")).unwrap();
+            fs::write(d.join("app/conf/ci.yml"), "a").unwrap();
+        });
+        assert!(after < POLL / 2, "{after:?}");
+        let after = w.told_after(|d| {
+            fs::create_dir_all(d.join("new/conf")).unwrap();
+            fs::write(d.join("new/conf/ci.yml"), "b").unwrap();
+            fs::rename(d.join("app"), d.join("old")).unwrap();
+            fs::rename(d.join("new"), d.join("app")).unwrap();
+        });
+        assert!(after < POLL / 2, "{after:?}");
+        let after = w.told_after(|d| fs::write(d.join("app/conf/ci.yml"), "c").unwrap());
+        assert!(after < POLL / 2, "{after:?}");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use vault::Vault;
 pub fn read(file: Arc<PathBuf>, bytes: &[u8]) -> (Option<LandscapeFile>, Vec<Mistake>) {
     let (root, mistakes) = crate::yaml::parse(file.clone(), bytes, Severity::Warning);
     let Some(root) = root else { return (None, mistakes) };
-    let mut diagnostics = Diagnostics::new(file, &String::from_utf8_lossy(bytes));
+    let mut diagnostics = Diagnostics::of(crate::yaml::Source::of_bytes(file, bytes));
     diagnostics.extend(mistakes);
     let landscape = read::landscape(&root, &mut diagnostics);
     (Some(landscape), diagnostics.finish())

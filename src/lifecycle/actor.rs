@@ -166,6 +166,8 @@ impl Actor {
 
     fn input(&mut self, input: Input) {
         match input {
+            // Its steps have changed in the moment they ended.
+            Input::Event(Event::Prepared(Ok(()))) if !self.landscape.prepare.is_done() => self.prepare(),
             Input::Event(event) => self.take(event),
             Input::HandOver(reply) => {
                 self.over = true;

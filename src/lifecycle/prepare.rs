@@ -73,18 +73,31 @@ impl Prepare {
         self.progress.subscribe()
     }
 
-    /// Runs the steps, unless they have been run. Who comes while they run gets the same result.
+    /// Runs the steps, unless they have been run. Who comes while they run gets the same result. Steps
+    /// that change meanwhile are run too: theirs is the result that counts.
     pub async fn run(&self, backend: &Arc<dyn Backend>, again: bool) -> Result<(), Failure> {
         let came = Instant::now();
         let mut turn = self.turn.lock().await;
-        let spec = self.known.lock().spec.clone();
-        let digest = digest(&spec);
-        if let Some(last) = turn.as_ref().filter(|last| last.at >= came && last.digest == digest) {
-            return last.result.clone();
+        loop {
+            let spec = self.known.lock().spec.clone();
+            let digest = digest(&spec);
+            if let Some(last) = turn.as_ref().filter(|last| last.at >= came && last.digest == digest) {
+                return last.result.clone();
+            }
+            if self.is_done() && !again {
+                return Ok(());
+            }
+            let result = self.run_steps(backend, spec, &digest).await;
+            *turn = Some(Last { at: Instant::now(), digest, result });
         }
-        if self.is_done() && !again {
-            return Ok(());
-        }
+    }
+
+    async fn run_steps(
+        &self,
+        backend: &Arc<dyn Backend>,
+        spec: Arc<LandscapeSpec>,
+        digest: &str,
+    ) -> Result<(), Failure> {
         tracing::info!(landscape = %spec.home.id, "prepare begins");
         let begin = Instant::now();
         let job = Job { landscape: spec.clone(), stage: Stage::Prepare, deadline: DEADLINE };
@@ -96,8 +109,8 @@ impl Prepare {
         match &result {
             Ok(()) => {
                 tracing::info!(landscape = %spec.home.id, seconds = begin.elapsed().as_secs_f64(), "prepare is done");
-                self.known.lock().done = Some(digest.clone());
-                if let Err(error) = self.write_mark(&digest) {
+                self.known.lock().done = Some(digest.to_owned());
+                if let Err(error) = self.write_mark(digest) {
                     let path = self.mark.display();
                     tracing::warn!(%path, %error, "cannot note that prepare has run; it runs again after a restart");
                 }
@@ -106,7 +119,6 @@ impl Prepare {
                 tracing::warn!(landscape = %spec.home.id, detail = %failure.detail, "prepare failed");
             }
         }
-        *turn = Some(Last { at: Instant::now(), digest, result: result.clone() });
         result
     }
 

@@ -35,6 +35,7 @@ struct Fake {
     starts: AtomicUsize,
     jobs: AtomicUsize,
     exits: bool,
+    job_takes: Duration,
     stop_takes: Duration,
     unreachable: AtomicUsize,
 }
@@ -49,6 +50,7 @@ impl Fake {
             starts: AtomicUsize::new(0),
             jobs: AtomicUsize::new(0),
             exits: false,
+            job_takes: Duration::from_millis(20),
             stop_takes: Duration::from_millis(20),
             unreachable: AtomicUsize::new(0),
         };
@@ -103,7 +105,7 @@ impl Backend for Fake {
             service: service.clone(),
             id: *id,
             digest: r.digest.clone(),
-            goal: Goal::Run,
+            goal: Some(Goal::Run),
             addresses: Addresses::new(vec![(3000, r.address)]),
             since: std::time::SystemTime::now(),
         });
@@ -127,7 +129,7 @@ impl Backend for Fake {
     async fn run_job(&self, _: Job, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
         self.jobs.fetch_add(1, SeqCst);
         progress(Progress { text: "step 1".to_owned(), fraction: None });
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(self.job_takes).await;
         Ok(())
     }
     async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: &Door) -> Result<(), String> {

@@ -64,7 +64,7 @@ pub struct Client {
     answered: Cell<bool>,
     /// The status of an answer that the HTTP engine wanted to give by itself.
     engine_answer: Cell<Option<u16>>,
-    /// Part of a request's body was left unread.
+    /// The current request has a body whose end has not come.
     unread: Cell<bool>,
     body_over_limit: Cell<bool>,
     body_broken: Cell<bool>,
@@ -326,6 +326,7 @@ impl Client {
         self.answering.set(true);
         self.answered.set(false);
         self.first.set(false);
+        self.unread.set(has_body);
         self.body_over_limit.set(false);
         self.body_broken.set(false);
         self.bytes_in.set(0);
@@ -343,12 +344,14 @@ impl Client {
         self.answered.set(true);
     }
 
-    /// Part of the request's body stays unread: the connection's end must not reset the answer.
-    pub fn leave_unread(&self) {
-        self.unread.set(true);
+    /// The request's body was read to its end.
+    pub fn body_over(&self) {
+        self.unread.set(false);
     }
 
-    pub(super) fn unread(&self) -> bool {
+    /// Whether a part of the request's body is still to be read: an answer now is the connection's
+    /// last, and its end must not reset that answer.
+    pub fn unread(&self) -> bool {
         self.unread.get()
     }
 
@@ -398,6 +401,16 @@ impl Client {
 
     pub(super) fn engine_answer(&self) -> Option<u16> {
         self.engine_answer.get()
+    }
+
+    /// What of a head that is longer than `limit` is too long.
+    pub(super) fn too_long(&self, limit: usize) -> ErrorCode {
+        match self.scan.get().long_line(limit) {
+            // RFC 9112, 3: 414 for a target that is too long, 501 for such a method.
+            Some(true) => ErrorCode::UriTooLong,
+            Some(false) => ErrorCode::NotImplemented,
+            None => ErrorCode::HeaderTooLarge,
+        }
     }
 
     /// Whether no byte of a request ever came.

@@ -38,6 +38,7 @@ pub(super) async fn serve(thread: Rc<Thread>, client: Rc<Client>) {
         }
     }
     let local = thread.local().clone();
+    let most = local.loaded().snapshot.rules.limits.header;
     let early = {
         let service = {
             let client = client.clone();
@@ -87,11 +88,11 @@ pub(super) async fn serve(thread: Rc<Thread>, client: Rc<Client>) {
         .await;
         match end {
             End::Done(Ok(())) => http.into_parts().read_buf,
-            End::Done(Err(error)) => return last_words(&client, Some(&error), false).await,
+            End::Done(Err(error)) => return last_words(&client, most, Some(&error), false).await,
             End::Expired => {
                 let late = client.phase() == Phase::Header && !client.untouched();
                 drop(http);
-                return last_words(&client, None, late).await;
+                return last_words(&client, most, None, late).await;
             }
             End::Closed => {
                 drop(http);
@@ -102,14 +103,15 @@ pub(super) async fn serve(thread: Rc<Thread>, client: Rc<Client>) {
     };
     match client.take_tunnel() {
         Some(tunnel) => run_tunnel(tunnel, client, early).await,
-        None => last_words(&client, None, false).await,
+        None => last_words(&client, most, None, false).await,
     }
 }
 
-/// What the router has to say on a connection whose engine is done, and its end.
-async fn last_words(client: &Client, error: Option<&hyper::Error>, late: bool) {
+/// What the router has to say on a connection whose engine is done, and its end. `most`: the engine's
+/// bound of a head.
+async fn last_words(client: &Client, most: usize, error: Option<&hyper::Error>, late: bool) {
     let code = match (client.engine_answer(), error) {
-        (Some(431), _) => Some(ErrorCode::HeaderTooLarge),
+        (Some(431), _) => Some(client.too_long(most)),
         (Some(414), _) => Some(ErrorCode::UriTooLong),
         (Some(_), _) => Some(ErrorCode::BadRequest),
         (None, Some(error)) if error.is_parse_version_h2() => Some(ErrorCode::VersionNotSupported),

@@ -6,13 +6,17 @@
 //! lines in the raw bytes. What lies behind the head's end is not looked at: a pipelined second head
 //! in the same read is left to hyper's rule.
 
-/// See the module's words. 24 bytes, without memory of its own.
+/// See the module's words. 32 bytes, without memory of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadScan {
     /// The beginning of the current line, as far as a name of interest is long.
     line: [u8; LONGEST],
     len: u8,
     begun: bool,
+    /// How long the request line is, as far as it came.
+    first: u32,
+    /// A space is among its first bytes: behind a method, and not only more of it.
+    spaced: bool,
     over: bool,
     more: bool,
     coding: bool,
@@ -25,7 +29,17 @@ const LONGEST: usize = CODING.len();
 
 impl HeadScan {
     pub(super) const fn new() -> Self {
-        Self { line: [0; LONGEST], len: 0, begun: false, over: false, more: false, coding: false, length: false }
+        Self {
+            line: [0; LONGEST],
+            len: 0,
+            begun: false,
+            first: 0,
+            spaced: false,
+            over: false,
+            more: false,
+            coding: false,
+            length: false,
+        }
     }
 
     /// More bytes of the head, and perhaps of what follows it.
@@ -53,6 +67,10 @@ impl HeadScan {
         self.line[have..have + take].copy_from_slice(&bytes[..take]);
         // At most LONGEST, which is 18.
         self.len = (have + take) as u8;
+        if !self.begun {
+            self.first = self.first.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            self.spaced |= self.line[have..have + take].contains(&b' ');
+        }
     }
 
     fn end_line(&mut self) {
@@ -66,6 +84,9 @@ impl HeadScan {
             _ => {}
         }
         self.begun |= line.first().is_some_and(|b| *b != b'\r');
+        if !self.begun {
+            self.first = 0;
+        }
         self.len = 0;
     }
 
@@ -77,6 +98,11 @@ impl HeadScan {
     /// Whether bytes behind the head came: a body, or the next head.
     pub(super) fn more(&self) -> bool {
         self.more
+    }
+
+    /// Whether the request line alone is longer than `limit`, and if so, whether its method ends.
+    pub(super) fn long_line(&self, limit: usize) -> Option<bool> {
+        (self.first as usize >= limit).then_some(self.spaced)
     }
 
     /// Whether anything was seen.
@@ -109,6 +135,20 @@ mod tests {
             assert!(both(&[&head[..at], &head[at..]]), "{at}");
         }
         assert!(both(&["POST / HTTP/1.1\nTransfer-Encoding:x\nContent-Length:1\n\n"]));
+    }
+
+    #[test]
+    fn a_long_request_line_is_told_from_long_fields() {
+        let seen = |parts: &[&str]| {
+            let mut scan = HeadScan::new();
+            parts.iter().for_each(|part| scan.feed(part.as_bytes()));
+            scan.long_line(50)
+        };
+        let target = "x".repeat(50);
+        assert_eq!(seen(&["\r\nGET ", "/", &target]), Some(true));
+        assert_eq!(seen(&[&format!("GET /{target} HTTP/1.1\r\nHost: a\r\n\r\n")]), Some(true));
+        assert_eq!(seen(&[&target, &target]), Some(false));
+        assert_eq!(seen(&["GET / HTTP/1.1\r\nHost: ", &target]), None);
     }
 
     #[test]

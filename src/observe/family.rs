@@ -29,7 +29,7 @@ families! {
     REQUEST_DURATION = HISTOGRAM "landscape_router_request_duration_seconds" ["landscape", "service"]
         "From a request's first byte to the end of its answer.";
     IN_FLIGHT = GAUGE "landscape_router_in_flight_requests" ["landscape", "service"]
-        "Requests and open streams that replicas work on.";
+        "Requests and open streams that replicas or targets work on.";
     HELD = GAUGE "landscape_router_held_requests" ["landscape", "service"]
         "Requests that wait for a replica.";
     HOLD_REJECTIONS = COUNTER "landscape_router_hold_rejections_total" ["landscape", "service", "reason"]

@@ -87,9 +87,16 @@ impl Collector for Everything {
 /// What requests did, those without a service too.
 fn traffic(services: &[Sample], unrouted: &ServiceStats) -> Vec<MetricFamily> {
     let (mut requests, mut durations, mut retries, mut upstream) = (vec![], vec![], vec![], vec![]);
+    let mut in_flight = vec![];
     let named = services.iter().map(|s| (&*s.key.landscape, &*s.key.service, &*s.stats));
     for (landscape, service, stats) in named.clone().chain([(NOBODY, NOBODY, unrouted)]) {
-        for (code, count) in stats.requests_by_code() {
+        // There from the start: a counter that appears with its first count hides that one from `rate()`.
+        let usual = if service == NOBODY { 404 } else { 200 };
+        let mut codes = stats.requests_by_code();
+        if !codes.iter().any(|(code, _)| *code == usual) {
+            codes.push((usual, 0));
+        }
+        for (code, count) in codes {
             requests.push(f::REQUESTS.sample(&[landscape, service, &code.to_string()], count as f64));
         }
         durations.push(f::REQUEST_DURATION.distribution(&[landscape, service], &stats.request_duration.snapshot()));
@@ -98,8 +105,13 @@ fn traffic(services: &[Sample], unrouted: &ServiceStats) -> Vec<MetricFamily> {
         retries.push(f::RETRIES.sample(&[landscape, service], stats.retries.get() as f64));
         upstream.push(f::UPSTREAM_CONNECTIONS.sample(&[landscape, service], stats.upstream_connections.get() as f64));
     }
+    for s in services {
+        let count = s.status.as_ref().map_or(s.stats.forwarding.get() as f64, |status| status.in_flight as f64);
+        in_flight.push(f::IN_FLIGHT.sample(&[&s.key.landscape, &s.key.service], count));
+    }
     vec![
         f::REQUESTS.with(requests),
+        f::IN_FLIGHT.with(in_flight),
         f::REQUEST_DURATION.with(durations),
         f::RETRIES.with(retries),
         f::UPSTREAM_CONNECTIONS.with(upstream),
@@ -133,7 +145,7 @@ fn private(services: &[Sample]) -> Vec<MetricFamily> {
 fn life(services: &[Sample]) -> Vec<MetricFamily> {
     let (mut rejections, mut starts, mut phases) = (vec![], vec![], vec![]);
     let (mut states, mut replicas, mut wanted, mut sleeps) = (vec![], vec![], vec![], vec![]);
-    let (mut in_flight, mut held): (Vec<Metric>, Vec<Metric>) = (vec![], vec![]);
+    let mut held: Vec<Metric> = vec![];
     for (sample, status) in services.iter().filter_map(|s| Some((s, s.status.as_ref()?))) {
         let (landscape, service, stats) = (&*sample.key.landscape, &*sample.key.service, &sample.stats);
         for r in HoldRejection::ALL {
@@ -156,7 +168,6 @@ fn life(services: &[Sample]) -> Vec<MetricFamily> {
             replicas.push(f::REPLICAS.sample(&[landscape, service, name], count as f64));
         }
         wanted.push(f::REPLICAS_WANTED.sample(&[landscape, service], f64::from(status.wanted_replicas)));
-        in_flight.push(f::IN_FLIGHT.sample(&[landscape, service], status.in_flight as f64));
         held.push(f::HELD.sample(&[landscape, service], status.held as f64));
         sleeps.extend(status.seconds_until_sleep.map(|s| f::UNTIL_SLEEP.sample(&[landscape, service], s)));
     }
@@ -168,7 +179,6 @@ fn life(services: &[Sample]) -> Vec<MetricFamily> {
         f::REPLICAS.with(replicas),
         f::REPLICAS_WANTED.with(wanted),
         f::UNTIL_SLEEP.with(sleeps),
-        f::IN_FLIGHT.with(in_flight),
         f::HELD.with(held),
     ]
 }

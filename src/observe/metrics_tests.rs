@@ -129,6 +129,17 @@ fn requests_are_told_by_status_and_those_without_a_service_under_a_dash() {
 }
 
 #[test]
+fn every_counter_is_there_before_its_first_count() {
+    let s = scrape(vec![sample("4711", "web")]);
+    let text = s.text();
+    for family in f::ALL.iter().filter(|f| f.kind == prometheus::proto::MetricType::COUNTER) {
+        assert!(text.contains(&format!("# TYPE {} counter", family.name)), "{} is absent", family.name);
+    }
+    let web = "landscape_router_requests_total{landscape=\"4711\",service=\"web\",code=\"200\"} 0";
+    assert!(text.contains(web), "{text}");
+}
+
+#[test]
 fn holds_and_cold_starts_are_told_by_reason_outcome_and_phase() {
     let web = sample("4711", "web");
     web.stats.hold_rejected(HoldRejection::Overflow);
@@ -252,13 +263,18 @@ fn label_values_are_escaped() {
 }
 
 #[test]
-fn upstream_connections_and_retries_are_told_for_forwarded_services_too() {
+fn what_moves_is_told_for_forwarded_services_too() {
     let mut forward = sample("4711", "api");
     forward.status = None;
     forward.stats.upstream_connections.inc();
     forward.stats.retries.inc();
+    forward.stats.forwarding.inc();
     let s = scrape(vec![forward]);
-    for name in ["landscape_router_upstream_connections", "landscape_router_retries_total"] {
+    for name in [
+        "landscape_router_upstream_connections",
+        "landscape_router_retries_total",
+        "landscape_router_in_flight_requests",
+    ] {
         assert_eq!(s.of(name).pop().unwrap(), format!("{name}{{landscape=\"4711\",service=\"api\"}} 1"));
     }
 }

@@ -26,7 +26,7 @@ pub struct RouterStats {
 }
 
 impl Default for RouterStats {
-    /// Of a process that starts now, with a configuration that was good: without one nothing runs.
+    /// Of a process that starts now, with a configuration that was good.
     fn default() -> Self {
         Self {
             unrouted: Arc::default(),
@@ -42,6 +42,11 @@ impl Default for RouterStats {
 }
 
 impl RouterStats {
+    /// The configuration that the router starts with; `ok` as [`RouterStats::reloaded`] has it.
+    pub fn began(&self, ok: bool) {
+        self.last_reload_ok.store(ok, Ordering::Relaxed);
+    }
+
     /// A reload was applied, or left everything as it was.
     pub fn reloaded(&self, ok: bool) {
         if ok { &self.reloads_success } else { &self.reloads_error }.inc();

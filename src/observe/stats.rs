@@ -153,6 +153,8 @@ pub struct ServiceStats {
     pub upstream_connections: Gauge,
     /// Who calls it over the private network.
     pub calls: Calls,
+    /// Requests and open streams to a URL; those to replicas are counted by their leases.
+    pub forwarding: Gauge,
 }
 
 impl Default for ServiceStats {
@@ -166,6 +168,7 @@ impl Default for ServiceStats {
             retries: Counter::default(),
             upstream_connections: Gauge::default(),
             calls: Calls::default(),
+            forwarding: Gauge::default(),
         }
     }
 }

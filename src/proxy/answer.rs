@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, Response, StatusCode};
 use serde_json::json;
 
@@ -28,24 +28,38 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// By the `Accept` field; problem JSON where it says nothing of the three.
-    pub fn of(accept: Option<&HeaderValue>) -> Self {
-        let Some(accept) = accept.and_then(|v| v.to_str().ok()) else { return Self::Problem };
-        for item in accept.split(',') {
-            let media = item.split(';').next().unwrap_or_default().trim();
-            if media.eq_ignore_ascii_case("text/html") || media.eq_ignore_ascii_case("application/xhtml+xml") {
-                return Self::Html;
-            }
-            if media.eq_ignore_ascii_case("application/json") || media.eq_ignore_ascii_case("application/problem+json")
-            {
-                return Self::Problem;
-            }
-            if media.eq_ignore_ascii_case("text/plain") || media.eq_ignore_ascii_case("text/*") {
-                return Self::Text;
+    /// What `Accept` weighs most (RFC 9110, 12.5.1), of equals the first; problem JSON where it names
+    /// none of the three.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut best = (Self::Problem, 0);
+        let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+        for item in lines.flat_map(|line| line.split(',')) {
+            let mut parts = item.split(';').map(str::trim);
+            let format = match parts.next().unwrap_or_default() {
+                media if is_one_of(media, &["text/html", "application/xhtml+xml"]) => Self::Html,
+                media if is_one_of(media, &["application/json", "application/problem+json"]) => Self::Problem,
+                media if is_one_of(media, &["text/plain", "text/*"]) => Self::Text,
+                _ => continue,
+            };
+            let weight = parts.find_map(weight).unwrap_or(1000);
+            if weight > best.1 {
+                best = (format, weight);
             }
         }
-        Self::Problem
+        best.0
     }
+}
+
+fn is_one_of(media: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| media.eq_ignore_ascii_case(name))
+}
+
+/// The thousandths of a parameter `q=0.5`; `None` if it is another one.
+fn weight(parameter: &str) -> Option<u32> {
+    let (name, value) = parameter.split_once('=')?;
+    let value = name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>().unwrap_or(0.0))?;
+    // A float becomes the nearest number that there is.
+    Some((value * 1000.0) as u32)
 }
 
 /// An answer of the router.
@@ -170,17 +184,24 @@ mod tests {
     use super::*;
 
     fn accept(value: &'static str) -> Format {
-        Format::of(Some(&HeaderValue::from_static(value)))
+        Format::of(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))]))
     }
 
     #[test]
     fn the_format_follows_accept() {
-        assert_eq!(Format::of(None), Format::Problem);
+        assert_eq!(Format::of(&HeaderMap::new()), Format::Problem);
         assert_eq!(accept("*/*"), Format::Problem);
         assert_eq!(accept("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"), Format::Html);
         assert_eq!(accept("application/json, text/html"), Format::Problem);
         assert_eq!(accept("text/plain;q=0.5"), Format::Text);
         assert_eq!(accept("image/png"), Format::Problem);
+        assert_eq!(accept("text/html;q=0.1, application/json"), Format::Problem);
+        assert_eq!(accept("application/json; q=0.5, Text/HTML"), Format::Html);
+        assert_eq!(accept("text/html;q=0"), Format::Problem);
+        let mut lines = HeaderMap::new();
+        lines.append(header::ACCEPT, HeaderValue::from_static("image/png"));
+        lines.append(header::ACCEPT, HeaderValue::from_static("text/html"));
+        assert_eq!(Format::of(&lines), Format::Html);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(super) struct Outgoing {
     pub usage: Usage,
     pub format: Format,
     pub method: Method,
+    /// What the client speaks.
+    pub version: Version,
     pub websocket: bool,
     pub use_: Use,
     /// Held for so long, if it was.
@@ -77,9 +79,9 @@ impl Outgoing {
         match self.attempts(endpoint, &mut slot).await {
             Ok((upstream, key, answer)) => self.answer(endpoint, upstream, key, answer),
             Err(NotHeld::Answer(answer)) => self.refuse(answer),
-            Err(NotHeld::Page(page)) => {
-                self.usage.answered(page.status(), Some(ErrorCode::Starting.name()));
-                page.map(|body| body.ending(self.usage))
+            Err(NotHeld::Page(page, code)) => {
+                self.usage.answered(page.status(), Some(code.name()));
+                self.finish(*page)
             }
         }
     }
@@ -89,7 +91,28 @@ impl Outgoing {
         let service = self.usage.endpoint().map(|e| e.key.clone());
         let response = answer.response(self.format, service.as_ref());
         self.usage.answered(response.status(), Some(answer.code.name()));
+        self.finish(response)
+    }
+
+    /// An answer that the router has made, whatever it is, as the end of the request.
+    pub fn finish(self, mut response: Response<Body>) -> Response<Body> {
+        self.close_if_last(&mut response);
         response.map(|body| body.ending(self.usage))
+    }
+
+    /// RFC 9112, 9.6: whoever will not read a further request says so with its last answer. With a
+    /// part of this request's body still to come the engine ends the connection, and a client that
+    /// was not told would send its next request into that end.
+    fn close_if_last<B>(&self, answer: &mut Response<B>) {
+        let client = self.usage.client();
+        if client.draining() || client.unread() {
+            headers::close_after(answer.headers_mut());
+        }
+        // The only option that is there by now is `close`. For an answer of version 1.1 to a client of
+        // 1.0 the engine would promise `keep-alive` beside it.
+        if self.version == Version::HTTP_10 && answer.headers().contains_key(header::CONNECTION) {
+            *answer.version_mut() = Version::HTTP_10;
+        }
     }
 
     async fn attempts(
@@ -256,7 +279,9 @@ impl Outgoing {
             },
             Target::Nowhere { code, .. } => return Err(Some((*code).into())),
         };
-        Upstream::over(stream, endpoint.stats.clone()).await.map_err(|_| Some(ErrorCode::UpstreamConnect.into()))
+        Upstream::over(stream, endpoint.stats.clone(), rules.keep_header_case)
+            .await
+            .map_err(|_| Some(ErrorCode::UpstreamConnect.into()))
     }
 
     async fn to_replica(
@@ -300,6 +325,11 @@ impl Outgoing {
             }
         };
         self.mark(endpoint, &mut answer);
+        if self.version == Version::HTTP_10 && length.is_none() {
+            // Such an answer ends with the connection (RFC 9112, 6.3).
+            headers::close_after(answer.headers_mut());
+        }
+        self.close_if_last(&mut answer);
         self.usage.answered(answer.status(), None);
         self.usage.client().begin_answer(endpoint.policy.idle_bytes);
         let (parts, incoming) = answer.into_parts();
@@ -327,9 +357,6 @@ impl Outgoing {
             && self.sticky != Some(lease.replica().id.ordinal)
         {
             cookie.write(fields, lease.replica().id.ordinal);
-        }
-        if client.draining() {
-            headers::close_after(fields);
         }
     }
 

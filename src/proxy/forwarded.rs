@@ -3,8 +3,26 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
+
+use super::headers::X_FORWARDED_FOR;
+
+/// All of `X-Forwarded-For`: a proxy may add a line of its own instead of lengthening the one that came,
+/// and then the last one is what it says.
+pub(super) fn chain(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(&X_FORWARDED_FOR).iter();
+    let first = lines.next()?;
+    let mut all = Vec::new();
+    for line in lines {
+        all.extend_from_slice(b", ");
+        all.extend_from_slice(line.as_bytes());
+    }
+    if all.is_empty() {
+        return Some(first.clone());
+    }
+    HeaderValue::from_bytes(&[first.as_bytes(), &all].concat()).ok()
+}
 
 /// The address of the client: the peer's, or where the peer is a trusted proxy the last one in its
 /// `X-Forwarded-For` that is not trusted itself.

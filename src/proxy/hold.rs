@@ -21,8 +21,8 @@ const PAGE_AGAIN: Duration = Duration::from_secs(2);
 pub(super) enum NotHeld {
     /// The router answers.
     Answer(Answer),
-    /// The loading page.
-    Page(Box<http::Response<Body>>),
+    /// A page, or what a traffic rule says, and the code that it stands for.
+    Page(Box<http::Response<Body>>, ErrorCode),
 }
 
 /// While it lives, a half-close of the client means that it left. The connection's own task watches.
@@ -51,7 +51,7 @@ pub(super) async fn hold(
         Refusal::Failed { public, retry_after } => {
             NotHeld::Answer(Answer::because(ErrorCode::StartFailed, public).retry(retry_after))
         }
-        Refusal::Page => NotHeld::Page(Box::new(page::loading(service, PAGE_AGAIN))),
+        Refusal::Page => NotHeld::Page(Box::new(page::loading(service, PAGE_AGAIN)), ErrorCode::Starting),
         Refusal::NotRunnable => NotHeld::Answer(ErrorCode::NotRunnable.into()),
         Refusal::Removed => NotHeld::Answer(ErrorCode::Removed.into()),
         Refusal::ShuttingDown => {

@@ -55,15 +55,16 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     fn new(snapshot: Arc<Snapshot>) -> Rc<Self> {
-        let limits = &snapshot.rules.limits;
+        let (limits, keep) = (&snapshot.rules.limits, snapshot.rules.keep_header_case);
         let mut http = http1::Builder::new();
         http
             // A client may shut its sending side and wait for its answer; the connection's own task
             // watches for those that leave.
             .half_close(true)
             .keep_alive(true)
-            .title_case_headers(false)
-            .preserve_header_case(false)
+            // With `keep` this is for the names that are the router's own.
+            .title_case_headers(keep)
+            .preserve_header_case(keep)
             .auto_date_header(true)
             // Batching answers to pipelined requests would buffer streams without bound: hyper then
             // takes a body as fast as it comes, however slow the client reads.

@@ -58,19 +58,12 @@ impl RequestBody {
     }
 }
 
-impl Drop for Streamed {
-    fn drop(&mut self) {
-        if !self.over {
-            self.client.leave_unread();
-        }
-    }
-}
-
 impl Streamed {
     /// The deadline for the answer runs from the body's end.
     fn end(&mut self) {
         if !self.over {
             self.over = true;
+            self.client.body_over();
             if self.client.phase() == Phase::Streaming && !self.client.answer_begun() {
                 self.client.enter(Phase::Waiting);
             }

@@ -24,7 +24,7 @@ use super::request_body::RequestBody;
 use super::private::Entry;
 use super::snapshot::Rules;
 use super::usage::Usage;
-use super::{ErrorCode, headers, page};
+use super::{ErrorCode, forwarded, headers, page};
 use crate::config::settings::TrafficClass;
 use crate::landscape::{TargetUrl, climbs};
 use crate::lifecycle::{Demand, Service, Use};
@@ -58,12 +58,13 @@ async fn answer(local: Rc<Local>, client: Rc<Client>, request: Request<Incoming>
     let loaded = local.loaded();
     let both_framings = client.begin(!request.body().is_end_stream());
     let usage = Usage::begin(&local, &client, &request);
-    let format = Format::of(request.headers().get(header::ACCEPT));
+    let format = Format::of(request.headers());
     let mut way = Outgoing {
         loaded: loaded.clone(),
         usage,
         format,
         method: request.method().clone(),
+        version: request.version(),
         websocket: false,
         use_: Use::Counts,
         cold: None,
@@ -94,16 +95,14 @@ async fn answer(local: Rc<Local>, client: Rc<Client>, request: Request<Incoming>
             if is_status(&request) {
                 // The loading page's own question: no use, not forwarded.
                 way.usage.answered(StatusCode::OK, None);
-                let usage = way.usage;
-                return page::status(service).map(|body| body.ending(usage));
+                return way.finish(page::status(service));
             }
             if let Some(done) = way.lease(endpoint, service, &request, &client).await {
                 return match done {
                     hold::NotHeld::Answer(answer) => way.refuse(answer),
-                    hold::NotHeld::Page(page) => {
-                        way.usage.answered(page.status(), Some(ErrorCode::Starting.name()));
-                        let usage = way.usage;
-                        page.map(|body| body.ending(usage))
+                    hold::NotHeld::Page(page, code) => {
+                        way.usage.answered(page.status(), Some(code.name()));
+                        way.finish(*page)
                     }
                 };
             }
@@ -175,8 +174,11 @@ impl Outgoing {
         request: &Request<Incoming>,
         client: &Rc<Client>,
     ) -> Option<hold::NotHeld> {
-        let class =
-            endpoint.traffic.class(request.method(), request.uri().path(), request.headers(), client.peer().ip());
+        let source = || {
+            let trusted = || self.loaded.snapshot.rules.trusted_proxies.clone();
+            forwarded::client(client.peer().ip(), forwarded::chain(request.headers()).as_ref(), trusted)
+        };
+        let class = endpoint.traffic.class(request.method(), request.uri().path(), request.headers(), source);
         self.use_ = match class {
             None | Some(TrafficClass::Wake) => Use::Counts,
             Some(_) => Use::NeverExtends,
@@ -189,7 +191,7 @@ impl Outgoing {
         match class {
             Some(TrafficClass::OnlyIfAwake) => return Some(hold::NotHeld::Answer(ErrorCode::Asleep.into())),
             Some(TrafficClass::AnswerWhileAsleep { status, body }) => {
-                return Some(hold::NotHeld::Page(Box::new(while_asleep(*status, body))));
+                return Some(hold::NotHeld::Page(Box::new(while_asleep(*status, body)), ErrorCode::Asleep));
             }
             _ => {}
         }
@@ -258,8 +260,12 @@ impl Outgoing {
             request.headers_mut().remove(header::TRANSFER_ENCODING);
         }
         *request.version_mut() = Version::HTTP_11;
-        // Among them is hyper's own way to take the connection over, which is not needed.
-        request.extensions_mut().clear();
+        // Among them are hyper's own way to take the connection over, which is not needed, and the names of
+        // the fields as they came.
+        match rules.keep_header_case {
+            true => drop(request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>()),
+            false => request.extensions_mut().clear(),
+        }
         Ok(request)
     }
 }

@@ -35,6 +35,8 @@ pub struct Rules {
     pub timeouts: Timeouts,
     /// Bounds.
     pub limits: Limits,
+    /// Names of fields go on as they came.
+    pub keep_header_case: bool,
     /// Which addresses headless targets may lead to.
     pub targets: TargetGuard,
 }
@@ -53,6 +55,7 @@ impl Rules {
             trusted_proxies: settings.trusted_proxies.clone(),
             timeouts: settings.timeouts.clone(),
             limits: settings.limits.clone(),
+            keep_header_case: settings.keep_header_case,
             targets: TargetGuard::new(settings.headless_allow.clone(), listeners, admin, ranges),
         }
     }

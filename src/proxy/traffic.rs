@@ -27,8 +27,14 @@ impl Traffic {
     }
 
     /// What the first rule that matches says.
-    pub fn class(&self, method: &Method, path: &str, headers: &HeaderMap, source: IpAddr) -> Option<&TrafficClass> {
-        self.0.iter().find(|rule| rule.matches(method, path, headers, source)).map(|rule| &rule.then)
+    pub fn class(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        source: impl Fn() -> IpAddr,
+    ) -> Option<&TrafficClass> {
+        self.0.iter().find(|rule| rule.matches(method, path, headers, &source)).map(|rule| &rule.then)
     }
 }
 
@@ -44,10 +50,13 @@ impl Rule {
         }
     }
 
-    fn matches(&self, method: &Method, path: &str, headers: &HeaderMap, source: IpAddr) -> bool {
+    fn matches(&self, method: &Method, path: &str, headers: &HeaderMap, source: impl Fn() -> IpAddr) -> bool {
         (self.methods.is_empty() || self.methods.contains(method))
             && self.path.as_ref().is_none_or(|pattern| path_matches(pattern, path))
-            && (self.sources.is_empty() || self.sources.iter().any(|net| net.contains(&source)))
+            && (self.sources.is_empty() || {
+                let source = source();
+                self.sources.iter().any(|net| net.contains(&source))
+            })
             && self.agent.as_ref().is_none_or(|agent| {
                 headers.get(header::USER_AGENT).is_some_and(|value| contains_lower(value.as_bytes(), agent))
             })
@@ -99,7 +108,7 @@ mod tests {
         bot.insert("user-agent", "Mozilla uptimebot/2".parse().unwrap());
         let none = HeaderMap::new();
         let (inside, outside) = ("10.1.2.3".parse().unwrap(), "1.2.3.4".parse().unwrap());
-        let class = |method: Method, path: &str, headers: &HeaderMap, ip| traffic.class(&method, path, headers, ip);
+        let class = |method: Method, path: &str, headers: &HeaderMap, ip| traffic.class(&method, path, headers, || ip);
         assert_eq!(class(Method::GET, "/health", &bot, inside), Some(&TrafficClass::OnlyIfAwake));
         assert_eq!(class(Method::POST, "/health", &bot, inside), Some(&TrafficClass::NeverExtends));
         assert_eq!(class(Method::POST, "/health", &none, inside), None);

@@ -243,8 +243,9 @@ pub(super) async fn connect(door: &Door, limit: Duration) -> io::Result<TcpStrea
 }
 
 impl Upstream {
-    /// Speaks HTTP/1.1 over an open connection.
-    pub async fn over(stream: Stream, stats: Arc<ServiceStats>) -> hyper::Result<Self> {
+    /// Speaks HTTP/1.1 over an open connection. `keep_case`: names of fields are sent and taken as they
+    /// came.
+    pub async fn over(stream: Stream, stats: Arc<ServiceStats>, keep_case: bool) -> hyper::Result<Self> {
         stats.upstream_connections.inc();
         let counted = Counted(stats);
         let socket = match &stream {
@@ -257,6 +258,10 @@ impl Upstream {
             .max_buf_size(READ_AT_ONCE)
             .max_header_size(LONGEST_HEAD)
             .max_headers(MOST_FIELDS)
+            .title_case_headers(keep_case)
+            .preserve_header_case(keep_case)
+            // RFC 9112, 5.1: a proxy removes white space before the colon from an answer.
+            .allow_spaces_after_header_name_in_responses(true)
             .handshake(io)
             .await?;
         let bell = Bell::new();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Target};
 use super::local::Local;
 use crate::backend::ReplicaId;
 use crate::lifecycle::Lease;
@@ -62,7 +62,7 @@ impl Usage {
                 path: request.uri().path_and_query().cloned(),
                 user_agent: field(&header::USER_AGENT),
                 request_id: field(&X_REQUEST_ID),
-                forwarded_for: field(&super::headers::X_FORWARDED_FOR),
+                forwarded_for: super::forwarded::chain(request.headers()),
                 replica: None,
                 held: Duration::ZERO,
                 retries: 0,
@@ -93,6 +93,9 @@ impl Usage {
 
     /// The route was found.
     pub fn route_to(&mut self, endpoint: &Arc<Endpoint>) {
+        if let Target::Url(_) = endpoint.target {
+            endpoint.stats.forwarding.inc();
+        }
         self.endpoint = Some(endpoint.clone());
     }
 
@@ -164,7 +167,12 @@ impl Drop for Usage {
         }
         let shared = self.local.shared();
         match &self.endpoint {
-            Some(endpoint) => endpoint.stats.request(status, duration),
+            Some(endpoint) => {
+                if let Target::Url(_) = endpoint.target {
+                    endpoint.stats.forwarding.dec();
+                }
+                endpoint.stats.request(status, duration);
+            }
             None => shared.stats.unrouted.request(status, duration),
         }
         let Some(line) = self.log.take() else { return };

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::host::{hostname, split_port, with_name};
 use super::table::{Lookup, Meaning, Route, Table};
-use crate::landscape::PathTarget;
+use crate::landscape::{PathTarget, climbs};
 
 /// How alike two hosts have to be (0 to 1) to be mentioned.
 const ALIKE: f64 = 0.8;
@@ -36,6 +36,13 @@ pub enum Outcome {
     Found {
         /// At least one.
         routes: Vec<Destination>,
+    },
+    /// A route is found, and the request is answered 400 all the same.
+    Refused {
+        /// Where it would have gone.
+        to: Destination,
+        /// Why.
+        reason: &'static str,
     },
     /// The host is known, its paths do not cover this one.
     NoRoute {
@@ -97,13 +104,19 @@ impl<T> Table<T> {
             }
             Some(Meaning::Domain(paths)) => match paths.longest(path) {
                 None => {
-                    because.push(format!("host {name} is a custom domain and none of its paths covers {path}"));
+                    because.push(format!("host {name} is {} and none of its paths covers {path}", self.domain(&name)));
+                    let given = paths.values().map(|(prefix, _)| prefix).filter(|p| is_near(p, without_query(path)));
+                    for prefix in given.take(MENTIONED) {
+                        let why = why_not(prefix, path);
+                        nearly.push(format!("path {prefix} of the domain is close and does not cover it: {why}"));
+                    }
                 }
                 Some((prefix, ids)) => {
                     let ids = ids.iter().map(|i| &self.landscapes[*i]);
                     let names: Vec<&str> = ids.clone().map(|l| &*l.id).collect();
                     because.push(format!(
-                        "host {name} is a custom domain whose path {prefix} leads to landscape {}; the path is kept",
+                        "host {name} is {} whose path {prefix} leads to landscape {}; the path is kept",
+                        self.domain(&name),
                         names.join(", ")
                     ));
                     for landscape in ids {
@@ -117,6 +130,10 @@ impl<T> Table<T> {
 
     fn outcome(&self, host: &str, path: &str) -> Outcome {
         match self.lookup(host, path) {
+            Lookup::Found(route) if leaves(&route.to, path) => Outcome::Refused {
+                to: destination(route, path),
+                reason: "the path holds dot segments, which would lead out of the target's own path",
+            },
             Lookup::Found(route) => Outcome::Found { routes: vec![destination(route, path)] },
             Lookup::Shared(routes) => {
                 Outcome::Found { routes: routes.iter().map(|route| destination(route, path)).collect() }
@@ -175,10 +192,18 @@ impl<T> Table<T> {
             let prefix = route.prefix.as_deref().unwrap_or("/");
             nearly.push(format!("path {prefix} of service {} covers it too and is shorter", route.service));
         }
-        let only_path = path.split_once('?').map_or(path, |(path, _)| path);
-        for (prefix, service) in routes.listing.iter().filter(|(p, _)| is_near(p, only_path)).take(MENTIONED) {
-            let why = if only_path.starts_with(&**prefix) { "only whole segments count" } else { "it differs" };
+        let is_near = |prefix: &str| is_near(prefix, without_query(path));
+        for (prefix, service) in routes.listing.iter().filter(|(p, _)| is_near(p)).take(MENTIONED) {
+            let why = why_not(prefix, path);
             nearly.push(format!("path {prefix} of service {service} is close and does not cover it: {why}"));
+        }
+    }
+
+    /// What a custom domain is called in words.
+    fn domain(&self, name: &str) -> String {
+        match self.wildcard(name).filter(|_| !self.domains.contains_key(name)) {
+            Some((suffix, _)) => format!("of the custom domain *.{suffix}"),
+            None => "a custom domain".to_owned(),
         }
     }
 
@@ -198,8 +223,19 @@ impl<T> Table<T> {
             .filter(|(likeness, _)| *likeness >= ALIKE)
             .collect();
         alike.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        // A domain may be a development host besides.
+        alike.dedup();
         alike.into_iter().take(MENTIONED).map(|(_, known)| format!("host {known}")).collect()
     }
+}
+
+fn without_query(path: &str) -> &str {
+    path.split_once('?').map_or(path, |(path, _)| path)
+}
+
+/// Why a prefix that is near does not cover a path.
+fn why_not(prefix: &str, path: &str) -> &'static str {
+    if without_query(path).starts_with(prefix) { "only whole segments count" } else { "it differs" }
 }
 
 /// Whether a prefix does not cover a path but looks as if it should: it differs in case, in its last
@@ -212,6 +248,11 @@ fn is_near(prefix: &str, path: &str) -> bool {
     let end = path.match_indices('/').nth(depth).map_or(path.len(), |(i, _)| i);
     let head = &path[..end];
     head.starts_with(prefix) || strsim::jaro_winkler(&prefix.to_lowercase(), &head.to_lowercase()) >= ALIKE
+}
+
+/// Whether a path could lead out of the path that a target begins with.
+fn leaves(to: &PathTarget, path: &str) -> bool {
+    matches!(to, PathTarget::Url(url) if !url.base_path.is_empty() && climbs(without_query(path)))
 }
 
 fn destination<T>(route: &Route<T>, path: &str) -> Destination {
@@ -255,6 +296,9 @@ impl std::fmt::Display for Explanation {
                 if routes.len() > 1 {
                     writeln!(f, "these share the load")?;
                 }
+            }
+            Outcome::Refused { to, reason } => {
+                writeln!(f, "refused by the route to {}/{}: {reason}", to.landscape, to.service)?;
             }
             Outcome::NoRoute { landscape: Some(id) } => writeln!(f, "no route in landscape {id}")?,
             Outcome::NoRoute { landscape: None } => writeln!(f, "no route")?,

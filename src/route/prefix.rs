@@ -73,6 +73,11 @@ impl<V> PrefixTree<V> {
         self.all(path).last()
     }
 
+    /// Every value, in no order that means anything.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.nodes.iter().filter_map(|node| node.value.as_ref())
+    }
+
     /// The values of every prefix that covers `path`, shortest first.
     pub fn all<'t>(&'t self, path: &str) -> impl Iterator<Item = &'t V> {
         let covered = path.is_empty() || path.starts_with('/');

@@ -138,7 +138,7 @@ impl<T> Table<T> {
         if let Some(paths) = self.domains.get(host) {
             return Some(Meaning::Domain(paths));
         }
-        self.dev_host(host).or_else(|| self.wildcard(host).map(Meaning::Domain))
+        self.dev_host(host).or_else(|| self.wildcard(host).map(|(_, paths)| Meaning::Domain(paths)))
     }
 
     fn dev_host(&self, host: &str) -> Option<Meaning<'_, T>> {
@@ -155,7 +155,8 @@ impl<T> Table<T> {
         })
     }
 
-    fn wildcard(&self, host: &str) -> Option<&DomainPaths> {
+    /// The paths of the longest `*.` and suffix that covers a host, and that suffix.
+    pub(super) fn wildcard<'h>(&self, host: &'h str) -> Option<(&'h str, &DomainPaths)> {
         if self.wildcards.is_empty() {
             return None;
         }
@@ -165,7 +166,7 @@ impl<T> Table<T> {
             if !label.is_empty()
                 && let Some(paths) = self.wildcards.get(rest)
             {
-                return Some(paths);
+                return Some((rest, paths));
             }
             below = rest;
         }

@@ -15,6 +15,8 @@ pub struct Diagnostics {
     mistakes: Vec<Mistake>,
     /// Takes what comes after the last one.
     overflow: Option<Mistake>,
+    /// The worst of what came after it.
+    overflow_severity: Severity,
 }
 
 impl Diagnostics {
@@ -30,7 +32,7 @@ impl Diagnostics {
 
     /// For a source.
     pub fn of(source: Source) -> Self {
-        Self { source, mistakes: Vec::new(), overflow: None }
+        Self { source, mistakes: Vec::new(), overflow: None, overflow_severity: Severity::Note }
     }
 
     /// The file and its text.
@@ -58,6 +60,7 @@ impl Diagnostics {
             excerpt: self.source.excerpt(place),
         };
         if self.mistakes.len() >= MAX_MISTAKES {
+            self.overflow_severity = self.overflow_severity.max(severity);
             return self.overflow.insert(mistake);
         }
         self.mistakes.push(mistake);
@@ -87,7 +90,7 @@ impl Diagnostics {
 
     /// Whether an error was told.
     pub fn has_errors(&self) -> bool {
-        self.mistakes.iter().chain(&self.overflow).any(|m| m.severity == Severity::Error)
+        self.overflow_severity == Severity::Error || self.mistakes.iter().any(|m| m.severity == Severity::Error)
     }
 
     /// What was found so far.
@@ -109,8 +112,9 @@ impl Diagnostics {
         self.mistakes.sort_by_key(|m| m.place);
         if let Some(last) = self.overflow {
             let message = format!("more than {MAX_MISTAKES} mistakes; the rest is not shown");
-            let place = Place::default();
-            self.mistakes.push(Mistake { message, place, excerpt: None, remedy: None, field: String::new(), ..last });
+            let (severity, place) = (self.overflow_severity, Place::default());
+            let field = String::new();
+            self.mistakes.push(Mistake { severity, message, place, excerpt: None, remedy: None, field, ..last });
         }
         self.mistakes
     }
@@ -171,5 +175,17 @@ mod tests {
         let all = d.finish();
         assert_eq!(all.len(), MAX_MISTAKES + 1);
         assert!(all.last().unwrap().message.contains("not shown"));
+    }
+
+    #[test]
+    fn an_error_among_what_is_not_shown_stays_one() {
+        let mut d = Diagnostics::new(Arc::new("f".into()), "a");
+        for _ in 0..MAX_MISTAKES {
+            d.warning(Place::default(), "", "odd");
+        }
+        d.error(Place::default(), "", "wrong");
+        d.warning(Place::default(), "", "odd");
+        assert!(d.has_errors());
+        assert_eq!(d.finish().last().map(|m| m.severity), Some(Severity::Error));
     }
 }

@@ -1,6 +1,8 @@
 //! From bytes to the tree, within bounds: a file cannot make us spend more than they allow.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_NODES: usize = 100_000;
 /// How many bytes of text aliases may repeat.
 const MAX_REPEATED: usize = 4 << 20;
+/// How many bytes are read anew because of tabs, each after its own.
+const MAX_READ_AGAIN: usize = 2 << 20;
 
 /// Reads a file into a tree. `duplicates` is how bad a key is that is given twice; the last one counts.
 ///
@@ -35,16 +39,33 @@ pub fn parse(file: Arc<PathBuf>, bytes: &[u8], duplicates: Severity) -> (Option<
             return (None, diagnostics.finish());
         }
     };
-    let mut builder = Builder {
-        parser: Parser::new_from_str(text),
-        diagnostics: Diagnostics::new(file, text),
-        anchors: HashMap::new(),
-        nodes: 0,
-        repeated: 0,
-        duplicates,
-    };
-    let root = builder.document().ok();
-    (root, builder.diagnostics.finish())
+    let mut spaced = Cow::Borrowed(text);
+    let mut again = MAX_READ_AGAIN / text.len().max(1);
+    loop {
+        let mut builder = Builder {
+            parser: Parser::new_from_str(&spaced),
+            diagnostics: Diagnostics::new(file.clone(), text),
+            anchors: HashMap::new(),
+            nodes: 0,
+            repeated: 0,
+            duplicates,
+            tabs: None,
+        };
+        let root = builder.document().ok();
+        let (mistakes, tabs) = (builder.diagnostics.finish(), builder.tabs);
+        match tabs.and_then(|end| tabs_before(&spaced, end)).filter(|_| again > 0) {
+            Some(tabs) => spaced.to_mut().replace_range(tabs.clone(), &" ".repeat(tabs.len())),
+            None => return (root, mistakes),
+        }
+        again -= 1;
+    }
+}
+
+/// The bytes of the tabs before a text's character `end`.
+fn tabs_before(text: &str, end: usize) -> Option<Range<usize>> {
+    let end = text.char_indices().nth(end).map(|(at, _)| at)?;
+    let start = text[..end].trim_end_matches('\t').len();
+    (start < end).then_some(start..end)
 }
 
 /// The text, without a byte order mark; or where and how it is no UTF-8.
@@ -84,6 +105,9 @@ struct Builder<'t> {
     nodes: usize,
     repeated: usize,
     duplicates: Severity,
+    /// The character before which tabs stand that the parser refuses and YAML allows (1.2.2, 6.2): between
+    /// a `:` and its value.
+    tabs: Option<usize>,
 }
 
 impl<'t> Builder<'t> {
@@ -91,6 +115,9 @@ impl<'t> Builder<'t> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
+                if error.info().starts_with("':' must be followed by") {
+                    self.tabs = Some(error.marker().index());
+                }
                 scan_error::tell(&mut self.diagnostics, place(*error.marker()), error.info());
                 Err(Stop)
             }

@@ -176,6 +176,11 @@ impl<'n> Map<'n> {
         self.mapping.get(key).is_some()
     }
 
+    /// Whether something is written at a key; it stays unknown until it is taken.
+    pub fn holds(&self, key: &str) -> bool {
+        self.mapping.get(key).is_some_and(|node| !node.is_null())
+    }
+
     /// The value of a key that has to be there.
     pub fn require(&mut self, diagnostics: &mut Diagnostics, key: &'static str) -> Option<At<'n>> {
         let found = self.value(key);

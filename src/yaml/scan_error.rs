@@ -58,6 +58,19 @@ fn explain(info: &str) -> (String, Option<&'static str>) {
         ("trailing content after double-quoted", "text follows closed quotes", "put all of it in the quotes"),
         ("unexpected character", "no text may begin with this character", "put the text in quotes"),
         ("found unprintable character", "a control character", "remove it"),
+        (
+            "must be followed by a valid YAML whitespace",
+            "a tab stands before this, expected a space",
+            "replace it by a space",
+        ),
+        (
+            "block scalar, did not find expected comment",
+            "nothing may follow `|` or `>` on its line",
+            "begin the text on the next line, or put it in quotes",
+        ),
+        ("comments must be separated", "a `#` needs a space before it", "add the space, or put the text in quotes"),
+        ("expected <document start>", "the value above ended, and this does not belong to it", "check the indentation"),
+        ("expected node content", "a value is missing here", "complete it, or put the text in quotes"),
         ("recursion limit", "brackets nest too deep", "flatten the file"),
         ("tab", "a tab does not fit here", "replace tabs by spaces"),
         (

@@ -47,6 +47,18 @@ fn a_byte_order_mark_and_windows_line_ends_are_fine() {
 }
 
 #[test]
+fn a_tab_may_separate_a_key_from_its_value() {
+    let tree = good("a:\tb\nc:\t \t8\nü:\t-x\nd: |\n  e:\tf\ng: \"h:\ti\"\nj: {k:\tl}\n");
+    let text = |key: &str| find(&tree, &[key]).as_scalar().unwrap().text.clone();
+    assert_eq!((text("a"), text("c"), text("ü"), text("g")), ("b".into(), "8".into(), "-x".into(), "h:\ti".into()));
+    assert_eq!(text("d"), "e:\tf\n", "what stands in a block is kept");
+    assert_eq!(find(&tree, &["c"]).place, Place { line: 2, column: 6 });
+    // Of as many as a megabyte may hold a few are read: it ends soon.
+    let many: String = (0..100_000).map(|i| format!("{i}:\tb\n")).collect();
+    assert!(bad(&many).contains("a tab stands before this"));
+}
+
+#[test]
 fn blocks_fold_and_keep_their_lines() {
     let tree = good("a: |\n  x\n  \ty\nb: >-\n  one\n  two\n");
     assert_eq!(find(&tree, &["a"]).as_scalar().unwrap().text, "x\n\ty\n");
@@ -150,6 +162,9 @@ fn syntax_errors_speak_plainly() {
     assert!(bad("a: {x: 1\nb: 2\n").contains("close the `{`"), "{}", bad("a: {x: 1\nb: 2\n"));
     assert!(bad("a: @x\n").contains("put the text in quotes"), "{}", bad("a: @x\n"));
     assert!(bad("a:\n    b: 1\n  c: 2\n").contains("indentation"), "{}", bad("a:\n    b: 1\n  c: 2\n"));
+    assert!(bad("a: | b\n").contains("nothing may follow `|`"), "{}", bad("a: | b\n"));
+    assert!(bad("a: [# b\n]\n").contains("needs a space before it"), "{}", bad("a: [# b\n]\n"));
+    assert!(bad("a: [\n").contains("a value is missing here"), "{}", bad("a: [\n"));
     assert!(bad("[a]: 1\n").contains("plain name as the key"));
     assert!(bad("a: !!int x\n").contains("the tag"));
     assert!(bad("a: !foo x\n").contains("`!foo`"), "{}", bad("a: !foo x\n"));

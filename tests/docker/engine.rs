@@ -25,7 +25,7 @@ async fn a_restarted_router_finds_its_replicas_and_doubles_none() {
     rig.reborn();
     let found = rig.backend().adopt().await.unwrap();
     let ids: Vec<_> = found.iter().map(|f| (f.id, f.goal)).collect();
-    assert_eq!(ids, [(id(0, 1), Goal::Run), (id(1, 1), Goal::Pause)]);
+    assert_eq!(ids, [(id(0, 1), Some(Goal::Run)), (id(1, 1), Some(Goal::Pause))]);
     assert!(found.iter().all(|f| f.service == web.key && f.digest == web.run_digest()));
     assert_eq!(get(&found[0].addresses, "/").await, "hello");
     rig.want(&web, &[(id(0, 1), Goal::Run), (id(1, 1), Goal::Run)]);

@@ -34,8 +34,9 @@ async fn replicas_have_different_ports_and_own_what_listens_there() {
         }
         bench.crash_and_adopt().await
     };
-    // Adopted ones hold their ports, and are known to.
+    // Adopted ones hold their ports, and are known to from the first moment.
     assert_eq!(found.len(), 2);
+    bench.backend.owns_listener(&spec.key, FIRST, first).await.unwrap();
     bench.running(FIRST).await;
     bench.backend.owns_listener(&spec.key, FIRST, first).await.unwrap();
     bench.backend.shutdown(true, GRACE).await;

@@ -18,7 +18,7 @@ async fn after_a_crash_the_next_router_finds_the_same_processes() {
     let (mut bench, found) = bench.crash_and_adopt().await;
     assert_eq!(found.iter().map(|f| f.id).collect::<Vec<_>>(), [FIRST, SECOND]);
     assert_eq!((&found[0].service, &found[0].digest), (&spec.key, &spec.run_digest()));
-    assert_eq!((&found[0].addresses, found[0].goal), (&first, Goal::Run));
+    assert_eq!((&found[0].addresses, found[0].goal), (&first, Some(Goal::Run)));
     // Its ports are known to be taken, and one that is not wanted ends.
     bench.want(&spec, &[FIRST], Goal::Run, GRACE);
     bench.stopped(SECOND).await;
@@ -28,7 +28,7 @@ async fn after_a_crash_the_next_router_finds_the_same_processes() {
     bench.want(&spec, &[FIRST], Goal::Pause, GRACE);
     bench.paused(FIRST).await;
     let (mut bench, found) = bench.crash_and_adopt().await;
-    assert_eq!(found[0].goal, Goal::Pause);
+    assert_eq!(found[0].goal, Some(Goal::Pause));
     bench.want(&spec, &[], Goal::Run, GRACE);
     bench.stopped(FIRST).await;
     assert!(!lives(pids[0]));
@@ -80,4 +80,20 @@ async fn two_routers_at_once_see_one_replica() {
     next.shutdown(true, GRACE).await;
     assert_eq!(numbers(&bench.file("pid").await).len(), 1);
     eventually(|| shims(&bench.options.state).is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn one_that_is_being_stopped_keeps_its_grace_over_a_change_of_routers() {
+    let mut bench = Bench::new();
+    let spec =
+        bench.service(&["trap 'sleep 2; echo done > ended; exit' TERM; echo $$ > pid; while :; do sleep 0.1; done"]);
+    bench.run(&spec).await;
+    bench.file("pid").await;
+    bench.want(&spec, &[], Goal::Run, GRACE);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (mut bench, found) = bench.crash_and_adopt().await;
+    assert_eq!(found.iter().map(|f| f.goal).collect::<Vec<_>>(), [None]);
+    bench.want(&spec, &[], Goal::Run, GRACE);
+    bench.stopped(FIRST).await;
+    assert_eq!(bench.file("ended").await.trim(), "done");
 }

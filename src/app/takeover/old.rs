@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
 
 use super::gone;
@@ -148,8 +149,8 @@ enum News {
 }
 
 impl Owner {
-    /// Forwards what is left; returns when nothing is.
-    pub async fn follow(self, router: &Router) {
+    /// Forwards what is left; returns when nothing is, here or at a predecessor that is `accompanied`.
+    pub async fn follow(self, router: &Router, accompanied: Option<JoinHandle<()>>) {
         let (say, mut words) = mpsc::unbounded_channel();
         let mut services = HashMap::new();
         for follower in self.followers {
@@ -169,8 +170,15 @@ impl Owner {
             }
             std::future::pending::<()>().await;
         };
+        let all_left = async {
+            router.listeners.drain(UNTIL_THE_LAST).await;
+            if let Some(accompanied) = accompanied {
+                // Its panic would be the end of the predecessor's wishes, too.
+                drop(accompanied.await);
+            }
+        };
         tokio::select! {
-            _ = router.listeners.drain(UNTIL_THE_LAST) => {}
+            () = all_left => {}
             () = telling => {}
         }
         hearing.abort();

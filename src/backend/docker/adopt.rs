@@ -86,7 +86,7 @@ fn understand(inspected: ContainerInspectResponse) -> Option<(Found, Said)> {
         service: labels.service,
         id: labels.id,
         digest: labels.digest,
-        goal,
+        goal: Some(goal),
         addresses,
         since: started.unwrap_or_else(SystemTime::now),
     };

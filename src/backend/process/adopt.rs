@@ -124,20 +124,11 @@ fn take(room: &Arc<Room>, link: Link, hello: Hello) -> Option<Found> {
     let goal = match hello.state {
         ShimState::Running => Some(Goal::Run),
         ShimState::Paused => Some(Goal::Pause),
-        // On its way out: its ports are kept and its end is seen, but it is nobody's replica.
         ShimState::Stopping | ShimState::Ended(_) => None,
     };
-    let found = goal.map(|goal| Found {
-        service: service.clone(),
-        id,
-        digest,
-        goal,
-        addresses: meta.addresses(),
-        since: meta.since,
-    });
-    let target = if found.is_some() { Target::Keep } else { Target::Gone(JOB_GRACE) };
+    let found = Found { service: service.clone(), id, digest, goal, addresses: meta.addresses(), since: meta.since };
     let mut replicas = room.replicas.lock();
-    let entry = replica::spawn(room, service.clone(), id, target, Some((link, hello)));
+    let entry = replica::spawn(room, service.clone(), id, Target::Keep, Some((link, hello)));
     replicas.insert((service, id), entry);
-    found
+    Some(found)
 }

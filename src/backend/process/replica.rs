@@ -60,7 +60,9 @@ pub(super) fn spawn(
     found: Option<(Link, Hello)>,
 ) -> Entry {
     let (sender, receiver) = watch::channel(target);
-    let known = Arc::new(Mutex::new(Known::default()));
+    // Whose socket it is may be asked as soon as it is known to be found.
+    let known = found.as_ref().map(|(_, hello)| Known::of(hello)).unwrap_or_default();
+    let known = Arc::new(Mutex::new(known));
     let task = Task { room: room.clone(), service, id, target: receiver, known: known.clone() };
     let cancel = room.cancel.clone();
     room.runtime.spawn(async move {
@@ -359,14 +361,14 @@ impl Task {
         for problem in &hello.problems {
             tracing::warn!(service = %self.service, replica = %self.id, "{problem}");
         }
-        let Hello { meta, state, step, .. } = hello;
+        *self.known.lock() = Known::of(&hello);
+        let Hello { meta, state, .. } = hello;
         *paused = matches!(state, ShimState::Paused);
         match state {
             ShimState::Running => self.observe_running(&meta),
             ShimState::Paused => self.room.observe(&self.service, Seen::Paused(self.id)),
             ShimState::Stopping | ShimState::Ended(_) => {}
         }
-        *self.known.lock() = Known { shim: meta.shim, step: step.map(|s| s.pid), cgroups: meta.cgroups };
     }
 
     fn observe_running(&self, meta: &Meta) {

@@ -18,7 +18,7 @@ use super::cgroup::{CgroupSpec, Places};
 use super::paths::Paths;
 use super::ports::{PortBook, PortRules};
 use super::procfs::Identity;
-use super::protocol::Meta;
+use super::protocol::{Hello, Meta};
 use super::runnable::Own;
 use super::{ProcessOptions, harden};
 use crate::backend::{Attached, BackendError, Goal, Network, Observation, Observer, ReplicaId, Seen};
@@ -72,6 +72,13 @@ pub(super) struct Known {
     pub(super) shim: Option<Identity>,
     pub(super) step: Option<u32>,
     pub(super) cgroups: CgroupSpec,
+}
+
+impl Known {
+    pub(super) fn of(hello: &Hello) -> Self {
+        let Hello { meta, step, .. } = hello;
+        Self { shim: meta.shim.clone(), step: step.as_ref().map(|s| s.pid), cgroups: meta.cgroups.clone() }
+    }
 }
 
 impl Room {

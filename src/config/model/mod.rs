@@ -64,6 +64,11 @@ pub struct Router {
     /// Bounds of one request.
     #[serde(default)]
     pub limits: Limits,
+    /// How names of header fields go on, both ways: in lower case, or as they came, for old applications
+    /// and clients that tell the two apart. What the router adds is then spelt `Like-This`. Connections
+    /// that are open stay as they are.
+    #[schemars(extend("default" = "lower"))]
+    pub header_case: Option<HeaderCase>,
     /// The plans that a ci.yml names by number, and `default` for the ones that are not listed here.
     /// Without this key there is a default plan of one core, 1GiB and 10 replicas.
     pub plans: Option<IndexMap<String, Plan>>,
@@ -212,6 +217,17 @@ pub struct Limits {
     pub body: Option<Size>,
 }
 
+/// How names of header fields go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub enum HeaderCase {
+    /// In lower case.
+    Lower,
+    /// As they came.
+    Keep,
+}
+
 /// A share of the machine.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -229,6 +245,7 @@ pub struct Plan {
 /// Where secrets come from.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct Vault {
     /// A YAML file of `NAME: value`, relative to this file. Nobody but the router's user should be able
     /// to read it.

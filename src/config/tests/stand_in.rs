@@ -61,6 +61,22 @@ fn without_a_disk_the_version_in_force_runs_on() {
 }
 
 #[test]
+fn a_root_that_goes_keeps_the_version_in_force() {
+    let folder = Folder::new();
+    let first = folder.run(SHOP);
+    std::fs::remove_dir_all(folder.path().join("shop")).unwrap();
+    let again = folder.load(SHOP, Purpose::Run { previous: first.settings.as_ref() });
+    assert_eq!(services(&again, 0), ["web", "db"]);
+    assert!(folder.told(&again)[0].contains("there is no folder"), "{:?}", folder.told(&again));
+    let landscape = &again.settings.as_ref().unwrap().landscapes[0];
+    assert!(landscape.stale.as_deref().unwrap().contains("there is no folder"));
+    // A root that never was there is another matter.
+    let other = SHOP.replace("root: shop", "root: shpo");
+    let moved = folder.load(&other, Purpose::Run { previous: first.settings.as_ref() });
+    assert!(moved.settings.unwrap().landscapes[0].spec.is_err());
+}
+
+#[test]
 fn a_state_folder_that_cannot_be_written_is_told_and_no_more() {
     let folder = Folder::new();
     folder.write("file", "");

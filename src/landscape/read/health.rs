@@ -1,5 +1,6 @@
 //! `healthEndpoint`: a URL as seen inside the replica.
 
+use super::no_template;
 use crate::landscape::file::{Spot, Spotted};
 use crate::landscape::spec::Health;
 use crate::landscape::url::{Host, Url};
@@ -11,6 +12,9 @@ pub(super) fn read(map: &mut Map<'_>, d: &mut Diagnostics) -> Option<Spotted<Hea
     let at = map.value("healthEndpoint")?;
     let text = at.text(d)?.trim();
     if text.is_empty() {
+        return None;
+    }
+    if no_template(&at, d) {
         return None;
     }
     let health = parse(text, &at, d)?;

@@ -201,9 +201,22 @@ fn template(at: &At<'_>, severity: Severity, d: &mut Diagnostics) -> Option<Text
     Some(Spotted { value: template, spot: Spot::of(at) })
 }
 
+/// Tells a template where none expands. `true`: there is one.
+fn no_template(at: &At<'_>, d: &mut Diagnostics) -> bool {
+    let found = at.node.as_scalar().map(|s| &*s.text).filter(|text| text.contains("${{"));
+    if let Some(text) = found {
+        at.error(d, format!("templates do not expand here, found {}", quote(text)))
+            .help("they do in `env`, `image`, `config`, `secrets` and `target`; write the value out");
+    }
+    found.is_some()
+}
+
 /// A number and where it stands.
 fn number(map: &mut Map<'_>, key: &'static str, low: u32, high: u32, d: &mut Diagnostics) -> Option<Spotted<u32>> {
     let at = map.value(key)?;
+    if no_template(&at, d) {
+        return None;
+    }
     let value = at.int(d, i64::from(low)..=i64::from(high))?;
     Some(Spotted { value: u32::try_from(value).ok()?, spot: Spot::of(&at) })
 }

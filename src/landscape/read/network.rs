@@ -1,6 +1,6 @@
 //! `network`: declared ports and public paths; its legacy short form; and `isPublic`.
 
-use super::{DEFAULT_PORT, template};
+use super::{DEFAULT_PORT, no_template, template};
 use crate::landscape::file::{FilePath, FileTarget, Spot};
 use crate::landscape::spec::Port;
 use crate::landscape::target::{self, is_dots};
@@ -55,7 +55,7 @@ pub(super) fn read(map: &mut Map<'_>, d: &mut Diagnostics) -> Network {
         network.declares_ports = true;
         network.ports = ports(&at, d);
     }
-    let has_paths = block.has("paths");
+    let has_paths = block.holds("paths");
     if let Some(at) = block.value("paths") {
         for item in at.items(d).unwrap_or_default() {
             network.paths.extend(path(&item, &network, d));
@@ -113,6 +113,9 @@ fn ports(at: &At<'_>, d: &mut Diagnostics) -> Vec<Port> {
 }
 
 fn port_number(at: &At<'_>, d: &mut Diagnostics) -> Option<u16> {
+    if no_template(at, d) {
+        return None;
+    }
     at.int(d, 1..=65535).and_then(|n| u16::try_from(n).ok())
 }
 
@@ -165,6 +168,9 @@ fn target_text(at: &At<'_>, d: &mut Diagnostics) -> Option<crate::landscape::fil
 /// A path prefix without its trailing slashes.
 fn prefix(at: &At<'_>, d: &mut Diagnostics) -> Option<String> {
     let text = at.text_or_empty(d)?;
+    if no_template(at, d) {
+        return None;
+    }
     if text.is_empty() {
         at.warning(d, "an empty path is read as `/`").help("write `/`");
         return Some("/".to_owned());

@@ -77,7 +77,7 @@ struct Parts {
 impl Parts {
     fn read(map: &mut Map<'_>, d: &mut Diagnostics) -> Self {
         Self {
-            steps: map.value("steps").map(|at| steps::read(&at, d)),
+            steps: map.get("steps").map(|at| if at.node.is_null() { Vec::new() } else { steps::read(&at, d) }),
             image: image_text(map, d),
             command: map.value("command").and_then(|at| command(&at, d)),
             network: network::read(map, d),
@@ -131,8 +131,8 @@ impl Parts {
                 FileKind::Reactive { steps, base: None }
             }
             (None, None) => {
-                // A broken key was told already.
-                if !["steps", "image", "baseImage"].iter().any(|key| map.has(key)) {
+                // A broken image was told already.
+                if !["image", "baseImage"].iter().any(|key| map.holds(key)) {
                     spot.error(d, "this service has nothing to run").help(NOTHING);
                 }
                 FileKind::Unclear

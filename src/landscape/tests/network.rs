@@ -22,6 +22,14 @@ fn no_network_is_port_3000_private() {
 }
 
 #[test]
+fn the_legacy_form_may_stand_beside_keys_without_a_value() {
+    let s = service(
+        "    steps: [{command: x}]\n    isPublic: true\n    network:\n      path: /\n      ports:\n      paths:",
+    );
+    assert_eq!((s.paths.len(), s.primary_port, s.ports[0].public), (1, 3000, true));
+}
+
+#[test]
 fn the_legacy_form_is_one_route_to_port_3000() {
     let s = service(&format!("{RUNS}    isPublic: true\n    network: {{path: /api/, stripPath: true}}"));
     assert_eq!(s.ports, [port(3000, true)]);

@@ -8,6 +8,12 @@ fn web(lines: &str) -> String {
 }
 
 #[test]
+fn the_line_that_is_shown_has_no_byte_order_mark() {
+    let mistakes = refused("\u{feff}schemaVersion: v9\nrun: {}\n");
+    assert_eq!(mistakes[0].excerpt.as_deref(), Some("schemaVersion: v9"));
+}
+
+#[test]
 fn wrong_types_say_what_was_expected_and_found() {
     for (lines, words) in [
         ("    env: [A=b]", "expected a mapping, found a list"),

@@ -1,6 +1,6 @@
 //! What occurs in files found in the wild, each in a small file of its own making.
 
-use super::{clean, service, warned};
+use super::{clean, refused, service, warned};
 use crate::landscape::Workload;
 
 #[test]
@@ -53,6 +53,20 @@ fn a_run_that_runs_nothing_is_accepted_with_a_warning() {
     assert!(warnings[0].message.contains("nothing stays up"));
     let (_, warnings) = warned("schemaVersion: v0.2\nrun: {web: {steps: [{name: only}, {command: x}]}}\n");
     assert!(warnings[0].message.contains("no `command`"));
+}
+
+#[test]
+fn steps_that_are_null_are_no_steps() {
+    for steps in ["", "~", "null", "[]"] {
+        let (spec, warnings) = warned(&format!("schemaVersion: v0.2\nrun:\n  web:\n    steps: {steps}\n"));
+        assert!(matches!(&spec.services["web"].workload, Workload::Reactive { steps, .. } if steps.is_empty()));
+        assert!(warnings[0].message.contains("nothing stays up"), "{warnings:?}");
+    }
+    let s = service("    steps:\n    image: nginx:1");
+    assert!(matches!(s.workload, Workload::Container { .. }));
+    let s = service("    steps:\n    network: {paths: [{path: /, target: 'http://a.example'}]}");
+    assert_eq!(s.workload, Workload::Headless);
+    assert!(refused("schemaVersion: v0.2\nrun: {web: {image: }}\n")[0].message.contains("nothing to run"));
 }
 
 #[test]

@@ -11,6 +11,21 @@ fn web(lines: &str) -> String {
 }
 
 #[test]
+fn a_template_where_none_expands_is_told_as_such() {
+    for lines in [
+        "    plan: '${{ workspace.env.PLAN }}'",
+        "    replicas: ${{ workspace.env.N }}",
+        "    healthEndpoint: http://localhost:${{ workspace.env.P }}/",
+        "    network: {ports: [{port: '${{ workspace.env.P }}'}]}",
+        "    network: {path: '/${{ workspace.id }}'}",
+    ] {
+        let text = format!("schemaVersion: v0.4\nrun:\n  web:\n    steps: [{{command: x}}]\n{lines}\n");
+        let mistakes = refused(&text);
+        assert!(mistakes.len() == 1 && mistakes[0].message.contains("templates do not expand here"), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn env_values_become_strings_as_written() {
     let s = service(&format!(
         "{RUNS}    env:\n      A: 5432\n      B: true\n      C: ''\n      D:\n      my.dotted-name: x\n      E: 1.10\n      F: \"{{{{ team.id }}}}\"\n      G: |\n        a\n        b\n"

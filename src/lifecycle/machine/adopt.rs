@@ -45,10 +45,17 @@ impl Machine {
             self.go(State::Starting, now);
         } else if self.is_paused() {
             self.paused_at = Some(now);
+        } else if !self.leaving.is_empty() {
+            self.go(State::Stopping, now);
         }
     }
 
-    fn adopt_one(&mut self, mut rep: Rep, goal: Goal, now: Instant) {
+    fn adopt_one(&mut self, mut rep: Rep, goal: Option<Goal>, now: Instant) {
+        let Some(goal) = goal else {
+            // Its ordinal is free when it is gone, and not before.
+            self.tell_replica(rep.id, "was found on its way out");
+            return self.stop(rep, now);
+        };
         let old = self.is_old(&rep);
         let free = self.slots.get(rep.id.ordinal as usize).is_some_and(|s| s.rep.is_none());
         let keep = free && self.runnable.is_ok() && (goal == Goal::Run || !old);

@@ -148,6 +148,11 @@ proptest! {
         w.next_app = App::Good;
         w.prepare_fails = false;
         w.engine(false);
+        if w.config.runnable.is_ok() {
+            w.request(ms(10));
+            w.pass(secs(700));
+            prop_assert_eq!(w.held(), 0, "a request waits for ever: {:#?}", w.machine);
+        }
         if remove {
             w.tell(Event::Remove);
             w.pass(secs(3600));

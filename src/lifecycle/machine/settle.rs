@@ -107,6 +107,8 @@ impl Machine {
         };
         self.cold = Some(ColdStart { since: now });
         self.idle_base = None;
+        // Whatever it had to wait for has been waited for, or was given up with the sleep in between.
+        self.prepare_at = None;
         let frozen = self.slots.iter().flat_map(Slot::reps).any(|r| r.phase == Phase::Paused && !self.is_old(r));
         // What resumes has been prepared for; what has to be started beside it waits for it in `fill`.
         if self.prepared || frozen {

@@ -77,6 +77,39 @@ fn preparation_comes_first_and_its_failure_answers_everyone() {
 }
 
 #[test]
+fn a_request_after_a_failed_preparation_and_a_sleep_prepares_anew() {
+    let mut w = simple();
+    w.config.prepared = false;
+    w.configure(|_, _| {});
+    w.prepare_fails = true;
+    w.request(ms(10));
+    w.pass(ms(2001));
+    w.tell(Event::Sleep);
+    w.pass(ms(100));
+    assert_eq!(w.state(), Off);
+    w.prepare_fails = false;
+    w.request(ms(10));
+    w.pass(secs(3));
+    assert_eq!((w.state(), w.held()), (Ready, 0), "the back-off is over with the sleep");
+}
+
+#[test]
+fn a_preparation_that_fails_while_it_sleeps_does_not_keep_the_next_one_from_beginning() {
+    let mut w = simple();
+    w.config.prepared = false;
+    w.configure(|_, _| {});
+    w.prepare_fails = true;
+    w.request(ms(10));
+    w.tell(Event::Sleep);
+    w.pass(ms(2001));
+    assert_eq!(w.state(), Off);
+    w.prepare_fails = false;
+    w.request(ms(10));
+    w.pass(secs(3));
+    assert_eq!((w.state(), w.held()), (Ready, 0));
+}
+
+#[test]
 fn a_crash_loop_answers_held_requests_at_the_exit_and_backs_off() {
     let mut w = simple();
     w.next_app = App::ExitsAtOnce;
@@ -530,4 +563,16 @@ fn every_state_has_its_name() {
         StateName::ALL.map(StateName::as_str).join(" "),
         "off preparing starting ready draining stopping failed"
     );
+}
+
+#[test]
+fn what_a_next_router_finds_on_its_way_out_is_awaited_before_the_next_start() {
+    let mut w = ready();
+    w.tell(Event::Sleep);
+    assert_eq!(w.state(), Stopping);
+    w.restart_router(w.later_generation());
+    w.request(ms(10));
+    assert_eq!((w.state(), w.starts.len(), w.held()), (Stopping, 1, 1), "the old one is still there");
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.starts.len(), w.held()), (Ready, 2, 0));
 }

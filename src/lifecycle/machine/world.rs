@@ -453,11 +453,11 @@ impl World {
 
     /// What a next router would find.
     pub fn found(&self) -> Vec<Found> {
-        let found = self.replicas.iter().filter(|(_, r)| !r.stopping).map(|(id, r)| Found {
+        let found = self.replicas.iter().map(|(id, r)| Found {
             service: self.config.spec.key.clone(),
             id: *id,
             digest: r.spec.run_digest(),
-            goal: if r.frozen { Goal::Pause } else { Goal::Run },
+            goal: (!r.stopping).then_some(if r.frozen { Goal::Pause } else { Goal::Run }),
             addresses: addresses(*id),
             since: std::time::SystemTime::UNIX_EPOCH,
         });
@@ -488,11 +488,12 @@ impl World {
             r.runs = true;
         }
         let (starts, stops) = (self.starts.len(), self.stops);
+        let stays: Vec<_> = found.iter().filter(|f| f.goal.is_some()).cloned().collect();
         let kept = self.config.runnable.is_ok()
-            && found.iter().all(|f| f.id.ordinal < self.config.spec.replicas)
-            && found.iter().all(|f| f.digest == self.config.spec.run_digest())
-            && found.iter().map(|f| f.id.ordinal).collect::<BTreeSet<_>>().len() == found.len();
-        let complete = found.len() == self.config.spec.replicas as usize;
+            && stays.iter().all(|f| f.id.ordinal < self.config.spec.replicas)
+            && stays.iter().all(|f| f.digest == self.config.spec.run_digest())
+            && stays.iter().map(|f| f.id.ordinal).collect::<BTreeSet<_>>().len() == stays.len();
+        let complete = stays.len() == self.config.spec.replicas as usize;
         self.tell(Event::Adopted(found));
         assert!(!kept || self.stops == stops, "what was found was stopped");
         assert!(!(kept && complete) || self.starts.len() == starts, "what was found was doubled");

@@ -85,3 +85,17 @@ async fn a_changed_bound_of_the_gate_holds_at_once() {
     assert!(matches!(web.hold(large).await, Err(Refusal::Overflow { .. })));
     web.hold(Demand { bytes: 150, ..demand() }).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steps_that_change_while_a_preparation_runs_are_run_before_the_start() {
+    let r = Router::new(|f| f.job_takes = Duration::from_millis(500));
+    let configure = |step: &str| {
+        let always = policy(|p| p.mode = Mode::AlwaysOn);
+        r.life.configure(vec![r.setup(fixtures::spec("web", 1, 1), always, fixtures::landscape(&[step]))]);
+    };
+    configure("make");
+    until(|| r.backend.jobs.load(SeqCst) == 1).await;
+    configure("make install");
+    r.until("web", StateName::Ready).await;
+    assert_eq!(r.backend.jobs.load(SeqCst), 2);
+}

@@ -145,6 +145,34 @@ fn overflow_and_deadline_are_answered_at_once() {
 }
 
 #[test]
+fn a_rule_for_a_source_means_the_client_behind_a_trusted_proxy() {
+    let mut setup = Setup::default();
+    setup.rules.trusted_proxies = Arc::new(["127.0.0.0/8".parse().unwrap()]);
+    setup.policy.traffic = Arc::new([TrafficRule {
+        path: None,
+        agent: None,
+        methods: vec![],
+        sources: vec!["192.0.2.0/24".parse().unwrap()],
+        then: TrafficClass::OnlyIfAwake,
+    }]);
+    let router = Router::new(setup);
+    // What the client made up comes first, what its proxy says last.
+    for (chain, error) in [
+        ("X-Forwarded-For: 192.0.2.7", "asleep"),
+        ("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 192.0.2.7", "asleep"),
+        ("X-Forwarded-For: 6.6.6.6, 192.0.2.7, 127.0.0.9", "asleep"),
+    ] {
+        let answer = router.ask(&format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{chain}\r\n\r\n"));
+        assert_eq!((answer.status, answer.error().as_str()), (503, error), "{chain}");
+    }
+    let mut other = router.client();
+    other.send(format!(
+        "GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
+    ));
+    eventually("the other is held", || router.service.held() == 1);
+}
+
+#[test]
 fn classed_requests_neither_wait_nor_wake() {
     let upstream = Upstream::echo();
     let rule = |path: &str, then| TrafficRule {

@@ -185,6 +185,50 @@ fn an_http10_client_gets_no_chunks() {
 }
 
 #[test]
+fn an_http10_client_is_not_promised_a_connection_that_ends_the_answer() {
+    let upstream =
+        Upstream::answering(|_, _| "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".into());
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    client.send(format!("GET / HTTP/1.0\r\nHost: {HOST}\r\nConnection: keep-alive\r\n\r\n"));
+    assert_eq!(field(&client.head(), "connection").as_deref(), Some("close"));
+    assert_eq!(client.rest(), b"abc");
+    let mut client = router.client();
+    client.send("GET / HTTP/1.0\r\nHost: a,b\r\nConnection: keep-alive\r\n\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.field("connection").as_deref()), (400, Some("close")));
+}
+
+#[test]
+fn names_of_fields_keep_their_case_where_configured() {
+    let upstream = Upstream::answering(|head, _| {
+        let length = head.len();
+        format!("HTTP/1.1 200 OK\r\nX-OldStyle: 1\r\nx-small: 1\r\nCONTENT-Length: {length}\r\n\r\n{head}")
+    });
+    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nSOAPAction: a\r\nx-small: b\r\n\r\n");
+    let mut setup = Setup::default();
+    setup.rules.keep_header_case = true;
+    let answer = Router::before(upstream.address, setup).ask(&request);
+    for part in ["\r\nHost: ", "\r\nSOAPAction: a", "\r\nx-small: b", "\r\nX-Forwarded-For: "] {
+        assert!(answer.text().contains(part), "{part:?} in {}", answer.text());
+    }
+    for part in ["\r\nX-OldStyle: 1", "\r\nx-small: 1", "\r\nDate: "] {
+        assert!(answer.head.contains(part), "{part:?} in {}", answer.head);
+    }
+    let answer = Router::before(upstream.address, Setup::default()).ask(&request);
+    assert!(answer.text().contains("\r\nsoapaction: a") && answer.head.contains("\r\nx-oldstyle: 1"));
+}
+
+#[test]
+fn white_space_before_a_colon_is_removed_from_an_answer() {
+    let upstream = Upstream::answering(|_, _| "HTTP/1.1 200 OK\r\nX-Old : 1\r\nContent-Length : 2\r\n\r\nok".into());
+    let router = Router::before(upstream.address, Setup::default());
+    let answer = router.get("/");
+    assert_eq!((answer.status, answer.text()), (200, "ok"));
+    assert!(answer.head.contains("\r\nx-old: 1\r\n"), "{}", answer.head);
+}
+
+#[test]
 fn an_http10_client_may_keep_its_connection_for_sized_answers() {
     let upstream = Upstream::echo();
     let router = Router::before(upstream.address, Setup::default());

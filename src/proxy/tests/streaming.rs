@@ -158,6 +158,22 @@ fn an_answer_before_the_upload_is_over_is_passed_on() {
     client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1000000\r\n\r\n0123456789"));
     let answer = client.answer();
     assert_eq!((answer.status, answer.text()), (403, "no"));
+    assert_eq!(answer.field("connection").as_deref(), Some("close"), "the rest of the upload is not read");
+}
+
+#[test]
+fn an_upload_that_was_read_leaves_the_connection_open() {
+    for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
+        let upstream = Upstream::echo();
+        let router = Router::before(upstream.address, Setup::default());
+        let mut client = router.client();
+        for _ in 0..2 {
+            client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{body}"));
+            let answer = client.answer();
+            assert_eq!((answer.status, answer.field("connection")), (200, None));
+        }
+        assert_eq!(upstream.count(), 1);
+    }
 }
 
 #[test]

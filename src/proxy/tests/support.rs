@@ -80,6 +80,7 @@ impl Default for Setup {
                     idle: Duration::from_secs(60),
                 },
                 limits: Limits { header: 64 * 1024, headers: 128, body: 1 << 30 },
+                keep_header_case: false,
                 targets: TargetGuard::default(),
             },
             policy: policy(),

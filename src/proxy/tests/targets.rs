@@ -30,6 +30,27 @@ fn a_target_gets_its_own_host_and_path() {
 }
 
 #[test]
+fn what_a_target_works_on_is_in_flight_until_its_answer_ends() {
+    let seen = Arc::new(std::sync::Barrier::new(2));
+    let go = seen.clone();
+    let upstream = Upstream::new(move |client, _| {
+        client.request();
+        client.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na");
+        go.wait();
+        client.send("b");
+    });
+    let router = Router::new(setup(url("127.0.0.1", upstream.address.port(), ""), &["127.0.0.0/8"]));
+    let mut client = router.client();
+    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    client.head();
+    let in_flight = || router.service.stats().forwarding.get();
+    assert_eq!(in_flight(), 1);
+    seen.wait();
+    assert_eq!(client.exactly(2), b"ab");
+    eventually("it is over", || in_flight() == 0);
+}
+
+#[test]
 fn dot_segments_do_not_climb_out_of_a_base() {
     let upstream = Upstream::echo();
     let target = |base| url("127.0.0.1", upstream.address.port(), base);

@@ -1,6 +1,7 @@
 //! Explanations say what a lookup does, and why.
 
 use super::{builder, given, landscape, shop};
+use crate::landscape::{PathTarget, TargetUrl};
 use crate::route::{Explanation, Outcome, Table};
 
 fn table() -> Table<String> {
@@ -67,10 +68,37 @@ fn what_is_not_found_tells_the_nearest() {
     let e = explain("api.example", "/other");
     assert_eq!(e.outcome, Outcome::NoRoute { landscape: None });
     assert!(says(&e.because, "none of its paths covers /other"), "{e}");
+    let e = explain("api.example", "/apis?x");
+    assert!(says(&e.nearly, "path /api of the domain is close and does not cover it: only whole segments"), "{e}");
     let only = builder(&[landscape("a", &[given("web", &[("/Shop", false, 1)], &[])])]).build().unwrap();
     let e = only.explain("a.localhost", "/shop/x");
     assert_eq!(e.outcome, Outcome::NoRoute { landscape: Some("a".into()) });
     assert!(says(&e.nearly, "path /Shop of service web is close"), "{e}");
+}
+
+#[test]
+fn a_wildcard_is_named_and_a_host_told_once() {
+    let mut b = builder(&[shop()]);
+    b.domain("*.example", &[("/", vec!["4711"])]);
+    b.domain("4711.localhost", &[("/x", vec!["4711"])]);
+    let table = b.build().unwrap();
+    let e = table.explain("any.thing.example", "/api");
+    assert!(says(&e.because, "host any.thing.example is of the custom domain *.example whose path /"), "{e}");
+    let nearly = table.explain("471.localhost", "/").nearly;
+    assert_eq!(nearly.iter().filter(|line| *line == "host 4711.localhost").count(), 1, "{nearly:?}");
+}
+
+#[test]
+fn a_path_that_would_leave_its_target_is_told_as_refused() {
+    let url = TargetUrl { tls: false, host: "h.example".into(), port: 80, base_path: "/v1".into(), secret: false };
+    let mut spec = landscape("a", &[given("web", &[("/ext", true, 1)], &[])]);
+    let web = std::sync::Arc::make_mut(&mut spec.services[0]);
+    web.paths[0].to = PathTarget::Url(url);
+    let table = builder(&[spec]).build().unwrap();
+    assert!(matches!(table.explain("a.localhost", "/ext/a/..%2f").outcome, Outcome::Refused { .. }));
+    let e = table.explain("a.localhost", "/ext/../x");
+    assert!(e.to_string().starts_with("refused by the route to a/web: the path holds dot segments"), "{e}");
+    assert!(matches!(table.explain("a.localhost", "/ext/a?b=/../c").outcome, Outcome::Found { .. }));
 }
 
 #[test]
