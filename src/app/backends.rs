@@ -9,25 +9,36 @@ use tokio::sync::mpsc;
 use super::router::landscape_ids;
 use crate::backend::docker::DockerBackend;
 use crate::backend::process::{ProcessBackend, ProcessOptions};
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, Network};
 use crate::config::settings::{BackendKind, OnExit, Settings};
 use crate::lifecycle::Lifecycle;
+use crate::private::PrivateNetwork;
 
 /// See the module's words.
 pub struct Backends {
     process: Arc<ProcessBackend>,
     docker: Mutex<Option<Arc<DockerBackend>>>,
     instance: String,
+    network: Option<Arc<dyn Network>>,
 }
 
 impl Backends {
     /// Starts the process backend and connects it to the life cycles.
-    pub fn start(settings: &Settings, instance: &str, lifecycle: &Lifecycle) -> Result<Self, BackendError> {
+    pub fn start(
+        settings: &Settings,
+        instance: &str,
+        lifecycle: &Lifecycle,
+        network: Option<Arc<PrivateNetwork>>,
+    ) -> Result<Self, BackendError> {
+        let network = network.map(|n| n as Arc<dyn Network>);
         let (observer, observations) = mpsc::unbounded_channel();
-        let options = ProcessOptions::new(settings.process.clone(), &settings.state);
+        let options = ProcessOptions {
+            network: network.clone(),
+            ..ProcessOptions::new(settings.process.clone(), &settings.state)
+        };
         let process = Arc::new(ProcessBackend::new(options, observer)?);
         lifecycle.connect(process.clone(), observations);
-        Ok(Self { process, docker: Mutex::default(), instance: instance.to_owned() })
+        Ok(Self { process, docker: Mutex::default(), instance: instance.to_owned(), network })
     }
 
     /// The backend of this kind. An engine that does not answer is no error: what needs it waits.
@@ -39,7 +50,7 @@ impl Backends {
         let docker = docker.get_or_insert_with(|| {
             let (observer, observations) = mpsc::unbounded_channel();
             let (docker, state) = (settings.docker.clone(), &settings.state);
-            let new = Arc::new(DockerBackend::new(docker, self.instance.clone(), state, observer));
+            let new = Arc::new(DockerBackend::new(docker, self.instance.clone(), state, self.network.clone(), observer));
             new.keep_only(&landscape_ids(settings));
             lifecycle.connect(new.clone(), observations);
             new

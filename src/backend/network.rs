@@ -27,8 +27,8 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
     /// A new namespace on the landscape's network, for a process replica or a job.
     async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached>;
 
-    /// A namespace that an earlier router made still has this address.
-    fn keep(&self, landscape: &LandscapeId, address: Ipv4Addr);
+    /// A namespace that an earlier router made has this address, and is served again once this returns.
+    async fn keep(&self, landscape: &LandscapeId, address: Ipv4Addr) -> io::Result<()>;
 
     /// The address is free again.
     fn release(&self, landscape: &LandscapeId, address: Ipv4Addr);

@@ -8,4 +8,9 @@
 //! packet filters.
 
 pub mod addresses;
+pub mod dns;
 pub mod ground;
+pub mod names;
+mod network;
+
+pub use network::{Ports, PrivateNetwork};

@@ -18,19 +18,22 @@ use parking_lot::Mutex;
 use super::addresses::{Book, hash};
 use super::dns::{Forwarder, Server};
 use super::ground::filter::{self, Kind, Redirect, Transport};
-use super::ground::{self, Ground, Lack};
+use super::ground::{self, Ground};
 use super::names::Zone;
 use crate::backend::{Attached, Network};
 use crate::config::settings::PrivateSettings;
 use crate::landscape::{LandscapeId, ServiceKey};
 use crate::listen::Listeners;
-use crate::proxy::{Neighbours, Segment};
+use crate::lifecycle::Neighbours;
+use crate::proxy::Segment;
 
 /// Connections that the system keeps for us before they are accepted; it bounds this by
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 /// Landscapes' networks are of this size.
 const PIECE: u8 = 24;
+/// Whether this machine forwards packets: what every engine switches on, too, that has networks of its own.
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Where virtual addresses come from unless the configuration says otherwise: the first that is free.
 const USUAL: [&str; 4] = ["10.212.0.0/16", "172.29.0.0/16", "192.168.192.0/20", "198.18.0.0/16"];
 
@@ -73,6 +76,7 @@ struct Landscape {
 #[derive(Debug)]
 struct OnSegment {
     interface: Arc<str>,
+    index: u32,
     gateway: Ipv4Net,
     tcp: u16,
     names: (u16, u16),
@@ -87,17 +91,20 @@ impl PrivateNetwork {
         state: &Path,
         listeners: Arc<Listeners>,
         neighbours: Arc<Neighbours>,
-    ) -> Result<Arc<Self>, Lack> {
-        if let Some(lack) = ground::rights().missing() {
-            return Err(lack);
+    ) -> Result<Arc<Self>, String> {
+        let rights = ground::rights();
+        if let Some(lack) = rights.lacks().next().filter(|_| !rights.can_isolate()) {
+            return Err(lack.to_string());
         }
         let range = match settings.addresses {
             Some(range) => range,
             None => usual(instance)?,
         };
-        let ground = Ground::open(instance, range, &settings.subnets)?;
-        if settings.egress {
-            ground::forward_packets();
+        let ground = Ground::open(instance, range, &settings.subnets).map_err(|lack| lack.to_string())?;
+        if let Some(lack) = rights.egress.filter(|_| settings.egress)
+            && let Err(e) = std::fs::write(FORWARDING, "1")
+        {
+            tracing::warn!("{lack}; the router may not set it itself: {e}");
         }
         let forwarder = match settings.resolvers.as_slice() {
             [] => Forwarder::system(),
@@ -122,8 +129,9 @@ impl PrivateNetwork {
         self.range
     }
 
-    /// Makes the services of these landscapes known to each other. Gives each its virtual address.
-    pub async fn configure(&self, landscapes: &[(LandscapeId, Ports)]) -> HashMap<ServiceKey, Ipv4Addr> {
+    /// Gives each service of these landscapes, which are all there are, its virtual address, and makes them
+    /// known to each other by name. Ports follow with [`PrivateNetwork::follow`].
+    pub fn assign(&self, landscapes: &[(LandscapeId, Ports)]) -> HashMap<ServiceKey, Ipv4Addr> {
         let (addresses, gone) = {
             let mut known = self.known.lock();
             let addresses = known.book.assign(landscapes.iter().flat_map(|(_, ports)| ports.iter().map(|(key, _)| key)));
@@ -149,10 +157,14 @@ impl PrivateNetwork {
         for (id, by_engine) in gone {
             self.leave(&id, by_engine);
         }
+        addresses
+    }
+
+    /// Makes the packet filters what was assigned.
+    pub async fn follow(&self) {
         if let Err(e) = self.settle().await {
             tracing::error!("the private network could not be changed: {e}");
         }
-        addresses
     }
 
     /// Lets go of everything: sockets at once, interfaces where no replica is on them.
@@ -178,7 +190,10 @@ impl PrivateNetwork {
 
     /// Has the router's sockets on an interface.
     async fn join(&self, id: &LandscapeId, by_engine: bool, interface: &str, gateway: Ipv4Net) -> io::Result<()> {
-        if self.known.lock().segments.get(&(id.clone(), by_engine)).is_some_and(|s| s.gateway == gateway) {
+        // An interface that is made anew has the same name, and our sockets are not on it.
+        let index = ground::index_of(interface)?;
+        let same = |s: &OnSegment| s.gateway == gateway && s.index == index;
+        if self.known.lock().segments.get(&(id.clone(), by_engine)).is_some_and(same) {
             return Ok(());
         }
         let any = |port| SocketAddrV4::new(gateway.addr(), port);
@@ -195,7 +210,7 @@ impl PrivateNetwork {
         let interface: Arc<str> = interface.into();
         let segment = Segment { landscape: id.clone(), neighbours: self.neighbours.clone() };
         self.listeners.serve_private(interface.clone(), Arc::new(segment), tcp);
-        let made = OnSegment { interface, gateway, tcp: tcp_port, names, _server: server };
+        let made = OnSegment { interface, index, gateway, tcp: tcp_port, names, _server: server };
         self.known.lock().segments.insert((id.clone(), by_engine), made);
         self.settle().await
     }
@@ -285,13 +300,17 @@ impl Landscape {
     }
 }
 
+/// A name for an interface: at most 15 bytes.
+fn interface(prefix: &str, parts: &[&str]) -> String {
+    format!("{prefix}{:013x}", hash(&parts.join("/")) >> 12)
+}
+
 /// The first of the usual ranges that nothing on this machine uses.
-fn usual(instance: &str) -> Result<Ipv4Net, Lack> {
+fn usual(instance: &str) -> Result<Ipv4Net, String> {
     let taken: Vec<Ipv4Net> = ground::taken(instance).map(|all| all.into_iter().map(|t| t.net).collect()).unwrap_or_default();
     let candidates: Vec<Ipv4Net> = USUAL.iter().filter_map(|net| net.parse().ok()).collect();
-    ground::pick_range(&candidates, &taken).ok_or_else(|| {
-        Lack::new("none of the usual ranges for virtual addresses is free here", "set private.addresses in router.yaml")
-    })
+    ground::pick_range(&candidates, &taken)
+        .ok_or_else(|| "none of the usual ranges for virtual addresses is free here: set private.addresses".into())
 }
 
 #[async_trait]
@@ -300,8 +319,7 @@ impl Network for PrivateNetwork {
         let net = self.net(landscape)?;
         let (bridge, gateway) = self.bridge(landscape, net).await?;
         let address = self.take(landscape, net)?;
-        let [.., c, d] = address.octets();
-        let cable = format!("{}{c:02x}{d:02x}", &ground::cable_prefix(&self.instance, landscape));
+        let cable = interface("lc", &[&self.instance, &address.to_string()]);
         let made = tokio::task::spawn_blocking(move || ground::attach(&bridge, net, address, &cable)).await;
         match made.map_err(io::Error::other).flatten() {
             Ok(namespace) => Ok(Attached { namespace, address, resolver: gateway.addr() }),
@@ -312,13 +330,16 @@ impl Network for PrivateNetwork {
         }
     }
 
-    fn keep(&self, landscape: &LandscapeId, address: Ipv4Addr) {
-        let Ok(net) = Ipv4Net::new(address, PIECE).map(|net| net.trunc()) else { return };
-        let mut known = self.known.lock();
-        let range = self.range;
-        let landscape = known.landscapes.entry(landscape.clone()).or_insert_with(|| Landscape::new(landscape, range));
-        landscape.net.get_or_insert(net);
-        landscape.taken.insert(address);
+    async fn keep(&self, landscape: &LandscapeId, address: Ipv4Addr) -> io::Result<()> {
+        let net = Ipv4Net::new(address, PIECE).map_err(io::Error::other)?.trunc();
+        {
+            let mut known = self.known.lock();
+            let range = self.range;
+            let kept = known.landscapes.entry(landscape.clone()).or_insert_with(|| Landscape::new(landscape, range));
+            kept.net.get_or_insert(net);
+            kept.taken.insert(address);
+        }
+        self.bridge(landscape, net).await.map(drop)
     }
 
     fn release(&self, landscape: &LandscapeId, address: Ipv4Addr) {
@@ -328,8 +349,8 @@ impl Network for PrivateNetwork {
     }
 
     fn bridge_name(&self, landscape: &LandscapeId) -> String {
-        // Another one than for processes.
-        ground::bridge_name(&self.instance, &format!("{landscape} by an engine"))
+        // Not to be taken for one of ours.
+        interface("le", &[&self.instance, landscape])
     }
 
     async fn bridged(&self, landscape: &LandscapeId, gateway: Ipv4Net) -> io::Result<Ipv4Addr> {

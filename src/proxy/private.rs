@@ -7,12 +7,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use socket2::SockRef;
 
 use super::endpoint::Endpoint;
 use crate::config::settings::Protocol;
 use crate::landscape::{LandscapeId, ServiceKey};
+use crate::lifecycle::Neighbours;
 use crate::observe::ServiceStats;
 use crate::route::{PrefixTree, Route};
 
@@ -69,29 +69,5 @@ impl Entry {
     /// Who calls, from this address.
     pub fn caller(&self, from: IpAddr) -> Arc<str> {
         self.segment.neighbours.name(from, &self.segment.landscape)
-    }
-}
-
-/// Replicas by the address that others see them at: who it is that calls.
-#[derive(Debug, Default)]
-pub struct Neighbours(DashMap<IpAddr, ServiceKey>);
-
-impl Neighbours {
-    /// A replica of `service` has this address from now on.
-    pub fn insert(&self, address: IpAddr, service: ServiceKey) {
-        self.0.insert(address, service);
-    }
-
-    /// Nobody has this address any more, or somebody else's replica.
-    pub fn remove(&self, address: IpAddr, service: &ServiceKey) {
-        self.0.remove_if(&address, |_, now| now == service);
-    }
-
-    /// The service of `landscape` that has it; `-` for none.
-    pub fn name(&self, address: IpAddr, landscape: &LandscapeId) -> Arc<str> {
-        match self.0.get(&address.to_canonical()) {
-            Some(found) if found.landscape == *landscape => found.service.clone(),
-            _ => "-".into(),
-        }
     }
 }

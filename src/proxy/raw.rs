@@ -201,7 +201,7 @@ impl Relay<'_> {
         let socket = Rc::new(upstream);
         let mut upstream = Stream::Plain(socket.clone());
         let mut inward = Pump::default();
-        let mut outward = Pump { withhold: true, ..Pump::default() };
+        let mut outward = Pump::withholding();
         let mut counted = (0, 0);
         let mut alive: Option<Pin<Box<dyn Future<Output = bool>>>> = None;
         self.client.relay(QUIET, false);

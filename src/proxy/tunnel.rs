@@ -110,6 +110,11 @@ impl Tunnel {
 }
 
 impl Pump {
+    /// One whose reader's end is not passed on before [`Pump::withhold`] is lifted.
+    pub(super) fn withholding() -> Self {
+        Self { withhold: true, ..Self::default() }
+    }
+
     /// Moves what can be moved. Ready when the reader's end was passed on.
     pub(super) fn poll(
         &mut self,

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use super::container::{self, APP};
 use super::engine::Up;
 use super::mounts::Source;
+use super::networks::Joined;
 use super::shared::Shared;
 use super::state::{self, Look};
 use super::trouble::{CALL, Trouble, backend, judge, judge_start, not_runnable, text, within};
@@ -82,7 +83,7 @@ impl Run<'_> {
         up: &Up,
         image: &Value,
         config: &bollard::models::ImageConfig,
-        network: &str,
+        network: &Joined,
         name: &str,
     ) -> Result<(), Trouble> {
         let home = &self.job.landscape.home;

@@ -56,7 +56,8 @@ use tokio::task::AbortHandle;
 use self::labels::Instance;
 use self::shared::Shared;
 use crate::backend::{
-    Abilities, Backend, BackendError, Door, Failure, Found, Job, LogLine, LogQuery, Observer, Progress, ReplicaId, Want,
+    Abilities, Backend, BackendError, Door, Failure, Found, Job, LogLine, LogQuery, Network, Observer, Progress, ReplicaId,
+    Want,
 };
 use crate::config::settings::{BackendKind, DockerSettings};
 use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
@@ -76,10 +77,17 @@ impl DockerBackend {
     /// tokio runtime.
     ///
     /// `instance` is this router's own id: random, kept in `state`, never shared by two routers that
-    /// run side by side. `state` is the router's folder for what outlives it.
-    pub fn new(settings: DockerSettings, instance: String, state: &Path, observer: Observer) -> Self {
+    /// run side by side. `state` is the router's folder for what outlives it. `network`: the private network,
+    /// if the router has one.
+    pub fn new(
+        settings: DockerSettings,
+        instance: String,
+        state: &Path,
+        network: Option<Arc<dyn Network>>,
+        observer: Observer,
+    ) -> Self {
         let instance = Instance(instance);
-        let shared = Arc::new(Shared::new(settings, instance.clone(), state.join("docker-mounts"), observer));
+        let shared = Arc::new(Shared::new(settings, instance.clone(), state.join("docker-mounts"), network, observer));
         let listener = Arc::new(Arc::clone(&shared));
         let supervisor = tokio::spawn(Arc::clone(&shared.engine).supervise(instance, listener)).abort_handle();
         Self { shared, supervisor }

@@ -142,10 +142,12 @@ impl Room {
     }
 
     /// What was found has this address, or these ports of the machine.
-    pub(super) fn keep(&self, meta: &Meta, landscape: &LandscapeId) {
+    pub(super) async fn keep(&self, meta: &Meta, landscape: &LandscapeId) {
         match (meta.network, &self.options.network) {
             (Some(address), Some(network)) => {
-                network.keep(landscape, address);
+                if let Err(e) = network.keep(landscape, address).await {
+                    tracing::warn!(%landscape, "what runs cannot call other services until it was off: {e}");
+                }
                 self.homes.lock().insert(meta.token.clone(), (landscape.clone(), address));
             }
             (Some(_), None) => {}

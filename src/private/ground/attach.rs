@@ -3,12 +3,17 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 
-use super::namespace;
+use super::links::INSIDE;
 use super::names;
+use super::namespace;
 use super::wire::Wire;
+
+/// How long links may take to carry frames.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Makes a network namespace whose `eth0` has `address` and hangs on `bridge`, whose net is `net`; its
 /// default route is the net's first address. The other end of the cable is the interface `host_end`,
@@ -33,7 +38,29 @@ pub fn attach(bridge: &str, net: Ipv4Net, address: Ipv4Addr, host_end: &str) -> 
         .make_pair(&namespace, names::replica_hardware(address), bridge_index, host_end)
         .map_err(at("cannot connect a network namespace to its bridge"))?;
     inside.set_up_inside(own, gateway.addr()).map_err(at("cannot set up a network namespace"))?;
+    wait_until_up(&mut [(&mut outside, host_end), (&mut inside, INSIDE)], bridge)?;
     Ok(namespace.into())
+}
+
+/// Waits for what the kernel does by itself after links were set up, mostly within a millisecond. Until
+/// then frames are lost without a word, and the first connection would take a second.
+fn wait_until_up(ends: &mut [(&mut Wire, &str); 2], bridge: &str) -> io::Result<()> {
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(50);
+    loop {
+        let mut all = true;
+        for (wire, name) in ends.iter_mut() {
+            all &= wire.link(name)?.is_some_and(|link| link.carries);
+        }
+        let [(outside, _), _] = ends;
+        all &= outside.link(bridge)?.is_some_and(|link| link.carries);
+        // Late is better than never: whatever it is, the first packets are tried again.
+        if all || start.elapsed() > PATIENCE {
+            return Ok(());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(2));
+    }
 }
 
 /// The address of a net's bridge: its first one, with the net's size.

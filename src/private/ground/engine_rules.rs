@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_printed_rule_is_recognised() {
-        let line = "-A DOCKER-USER -o lr1 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment lr_x -j ACCEPT";
+        let line =
+            "-A DOCKER-USER -o lr1 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment lr_x -j ACCEPT";
         let rule = specification(line.strip_prefix("-A ").unwrap()).unwrap();
         assert_eq!(rule, rules_for("lr1", "lr_x")[1]);
         assert!(is_marked(&rule, "lr_x") && !is_marked(&rule, "lr_y"));

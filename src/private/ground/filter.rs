@@ -133,11 +133,17 @@ fn arrival(script: &mut String, segments: &[Segment], range: Ipv4Net) {
     script.push_str("    iifname != @segments accept\n    meta nfproto != ipv4 drop\n");
     rule(script, "iifname vmap", &jumps);
     rule(script, "iifname . meta l4proto . ip daddr . th dport vmap", &asks);
-    let _ = writeln!(script, "    ip daddr {range} notrack\n    meta l4proto {{ tcp, udp }} ip daddr . th dport @names notrack");
+    let _ = writeln!(
+        script,
+        "    ip daddr {range} notrack\n    meta l4proto {{ tcp, udp }} ip daddr . th dport @names notrack"
+    );
     script.push_str("  }\n  chain answer {\n    type filter hook output priority raw; policy accept;\n");
     script.push_str("    oifname != @segments accept\n");
     rule(script, "oifname . meta l4proto . ip saddr . th sport vmap", &answers);
-    let _ = writeln!(script, "    ip saddr {range} notrack\n    meta l4proto {{ tcp, udp }} ip saddr . th sport @names notrack\n  }}");
+    let _ = writeln!(
+        script,
+        "    ip saddr {range} notrack\n    meta l4proto {{ tcp, udp }} ip saddr . th sport @names notrack\n  }}"
+    );
 }
 
 /// Before an engine's translation of published ports.
@@ -163,8 +169,9 @@ fn to_this_machine(script: &mut String, segments: &[Segment], range: Ipv4Net) {
     let names = elements(segments, |_, segment| {
         let gateway = segment.gateway.addr();
         let moved = segment.redirects.iter().filter(|redirect| *redirect.from.ip() == gateway);
-        let mut all: Vec<String> =
-            moved.map(|r| format!("\"{}\" . {} . {gateway} . {}", segment.interface, name(r.transport), r.to)).collect();
+        let mut all: Vec<String> = moved
+            .map(|r| format!("\"{}\" . {} . {gateway} . {}", segment.interface, name(r.transport), r.to))
+            .collect();
         for transport in ["tcp", "udp"] {
             all.push(format!("\"{}\" . {transport} . {gateway} . 53", segment.interface));
         }
@@ -173,6 +180,8 @@ fn to_this_machine(script: &mut String, segments: &[Segment], range: Ipv4Net) {
     script.push_str("  chain input {\n    type filter hook input priority filter; policy accept;\n");
     script.push_str("    iifname @segments jump from_segment\n  }\n");
     script.push_str("  chain from_segment {\n    ct state established,related accept\n");
+    // By a redirect of ours: an engine's lead elsewhere, and are forwarded.
+    script.push_str("    ct status dnat accept\n");
     // A program of this machine that listens on all addresses listens on the virtual ones too.
     let _ = writeln!(
         script,
@@ -233,4 +242,36 @@ fn braces(start: &str, elements: &[String]) -> String {
 
 fn line(script: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = writeln!(script, "  {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(name: &str, kind: Kind) -> io::Result<Segment> {
+        Segment::new(name, "10.232.1.1/24".parse().unwrap(), kind)
+    }
+
+    #[test]
+    fn only_processes_are_hidden_behind_the_machine_and_only_with_egress() {
+        let segments = [segment("lr1", Kind::Process).unwrap(), segment("br-1", Kind::Docker).unwrap()];
+        let range = "10.231.0.0/16".parse().unwrap();
+        let open = render("x", &segments, range, true);
+        assert!(open.contains("ip saddr { 10.232.1.0/24 } oifname != @segments masquerade"), "{open}");
+        assert!(!render("x", &segments, range, false).contains("masquerade"));
+        assert!(!render("x", &segments[1..], range, true).contains("masquerade"));
+    }
+
+    #[test]
+    fn the_old_filters_go_in_the_same_transaction() {
+        let script = render("x", &[], "10.231.0.0/16".parse().unwrap(), true);
+        assert!(script.starts_with(&removal("x")), "{script}");
+    }
+
+    #[test]
+    fn a_bridge_whose_name_could_be_read_as_a_rule_is_refused() {
+        for name in ["", "br\" drop", "br*", "a-name-of-16-byte", "br;"] {
+            assert!(segment(name, Kind::Docker).is_err(), "{name}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    BridgeStpState, InfoBridgePort, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
+    BridgeStpState, InfoBridgePort, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage, State,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -19,12 +19,12 @@ use rtnetlink::{
     AddressMessageBuilder, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 
-use super::namespace::Namespace;
 use super::names;
+use super::namespace::Namespace;
 use super::wire::Wire;
 
 /// The name of a replica's only interface beside `lo`, as containers have it.
-const INSIDE: &str = "eth0";
+pub(super) const INSIDE: &str = "eth0";
 /// Who made our routes, as `ip route` shows it; a number that nobody else has registered.
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(108);
 
@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) is_bridge: bool,
     /// The bridge whose port it is.
     pub(super) bridge: Option<u32>,
+    /// Whether it carries frames, which the kernel sees to some time after it was set up.
+    pub(super) carries: bool,
 }
 
 impl Wire {
@@ -81,7 +83,11 @@ impl Wire {
     /// Makes `eth0` in `namespace` and its other end, `host_end`, a port of `bridge`; then that port
     /// isolated and up, in this order: until it is isolated nothing passes.
     pub(super) fn make_pair(
-        &mut self, namespace: &Namespace, hardware: Vec<u8>, bridge: u32, host_end: &str,
+        &mut self,
+        namespace: &Namespace,
+        hardware: Vec<u8>,
+        bridge: u32,
+        host_end: &str,
     ) -> io::Result<()> {
         let inside = LinkMessageBuilder::<LinkUnspec>::new()
             .name(INSIDE)
@@ -94,11 +100,7 @@ impl Wire {
             .controller(bridge)
             .build();
         self.change(Message::NewLink(pair), NLM_F_CREATE | NLM_F_EXCL)?;
-        let port = LinkBridgePort::new(0)
-            .name(host_end)
-            .append_info_data(InfoBridgePort::Isolated(true))
-            .up()
-            .build();
+        let port = LinkBridgePort::new(0).name(host_end).append_info_data(InfoBridgePort::Isolated(true)).up().build();
         self.change(Message::NewLink(port), 0)
     }
 
@@ -176,10 +178,12 @@ fn local_route(range: Ipv4Net, metric: u32, loopback: u32) -> RouteMessage {
 
 fn link_of(message: Message) -> Option<Link> {
     let Message::NewLink(message) = message else { return None };
-    let mut link = Link { index: message.header.index, name: String::new(), is_bridge: false, bridge: None };
+    let mut link =
+        Link { index: message.header.index, name: String::new(), is_bridge: false, bridge: None, carries: false };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::OperState(state) => link.carries = state == State::Up,
             LinkAttribute::Controller(index) => link.bridge = Some(index),
             LinkAttribute::LinkInfo(infos) => {
                 link.is_bridge = infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)));
@@ -195,7 +199,9 @@ fn address_of(message: Message) -> Option<(u32, Ipv4Net)> {
     let mut address = None;
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(IpAddr::V4(own)) => return net(message.header.index, *own, message.header.prefix_len),
+            AddressAttribute::Local(IpAddr::V4(own)) => {
+                return net(message.header.index, *own, message.header.prefix_len);
+            }
             AddressAttribute::Address(IpAddr::V4(own)) => address = Some(*own),
             _ => {}
         }

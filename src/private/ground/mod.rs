@@ -39,6 +39,13 @@ pub use ranges::{Taken, pick_range};
 pub use survey::{Lack, Survey, rights};
 use wire::Wire;
 
+/// The kernel's number of an interface.
+pub fn index_of(interface: &str) -> io::Result<u32> {
+    let link = Wire::open()?.link(interface)?;
+    link.map(|link| link.index)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {interface}")))
+}
+
 /// The addresses that this machine uses beside those of `instance`: what [`pick_range`] must avoid.
 pub fn taken(instance: &str) -> io::Result<Vec<Taken>> {
     ranges::taken(&mut Wire::open()?, &names::bridge_prefix(instance))
@@ -109,7 +116,9 @@ impl Ground {
             }
         };
         if !link.is_bridge {
-            return Err(io::Error::other(format!("the interface {name} is not a bridge: remove it (ip link del {name})")));
+            return Err(io::Error::other(format!(
+                "the interface {name} is not a bridge: remove it (ip link del {name})"
+            )));
         }
         for (index, address) in wire.addresses()? {
             if index == link.index && address != gateway {
@@ -155,9 +164,8 @@ impl Ground {
         }
         if left.is_empty() && !containers {
             keep(apply(&filter::removal(&self.instance)));
-            let route = Wire::open().and_then(|mut wire| {
-                wire.unmake_local(self.range, names::route_metric(&self.instance), self.loopback)
-            });
+            let route = Wire::open()
+                .and_then(|mut wire| wire.unmake_local(self.range, names::route_metric(&self.instance), self.loopback));
             keep(route);
         }
         keep(allow_through_docker(&self.instance, &left).map_err(io::Error::other));

@@ -4,6 +4,7 @@
 //! next task that runs on it, therefore a new namespace is made on a thread that ends afterwards, and a
 //! visit always comes home, or else ends the process.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -40,8 +41,13 @@ impl Namespace {
     /// stay in the namespace. Should the way back fail, the process ends: a thread in the wrong
     /// namespace would serve one landscape's requests with another's network.
     pub fn enter<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
-        let visit = Visit { home: open(OWN)? };
-        // Before this nothing has changed, and going home changes nothing.
+        let home = match HOME.take() {
+            Some(home) => home,
+            // The first visit of this thread, or one within a visit, which ends where it began.
+            None => open(OWN)?,
+        };
+        let visit = Visit { home: Some(home) };
+        // Should this fail, nothing has changed, and going home changes nothing.
         move_into(self.0.as_fd())?;
         let result = work();
         drop(visit);
@@ -67,17 +73,25 @@ impl From<Namespace> for OwnedFd {
     }
 }
 
+thread_local! {
+    /// The way home of a thread that is at home and has been away: opening it is a third of a visit.
+    static HOME: Cell<Option<OwnedFd>> = const { Cell::new(None) };
+}
+
 /// A thread's stay in another namespace. Also ended by a panic of what runs inside.
 struct Visit {
-    home: OwnedFd,
+    home: Option<OwnedFd>,
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        if let Err(error) = move_into(self.home.as_fd()) {
+        let Some(home) = self.home.take() else { return };
+        if let Err(error) = move_into(home.as_fd()) {
             eprintln!("landscape-router: a thread cannot return to its network namespace: {error}");
             std::process::abort();
         }
+        // Of nested visits the outermost returns last, so that what stays is home.
+        let _ = HOME.try_with(|place| place.set(Some(home)));
     }
 }
 
@@ -96,6 +110,7 @@ pub(super) fn make<T: Send>(prepare: impl FnOnce() -> io::Result<T> + Send) -> i
 
 /// Puts the calling thread into a new network namespace, for good.
 pub(super) fn leave_for_new() -> io::Result<()> {
+    HOME.set(None);
     // SAFETY: only the network namespace is left; the table of descriptors stays shared, which is what
     // the call is unsafe for.
     #[allow(unsafe_code)]

@@ -5,8 +5,8 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::LinkUnspec;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 
 use super::attach::gateway_of;
 use super::filter::{self, Kind, Redirect, Segment, Transport};
