@@ -1,4 +1,6 @@
-//! The backends of this process: processes always, Docker from the first service that asks for it.
+//! The backends of this process: processes always, Docker from the first service that asks for it, or
+//! from the start where an earlier router used it: what that one left has to be looked through, though
+//! nothing may ask for Docker any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,9 @@ use crate::backend::{Backend, BackendError, Network};
 use crate::config::settings::{BackendKind, OnExit, Settings};
 use crate::lifecycle::Lifecycle;
 use crate::private::PrivateNetwork;
+
+/// A file in `state`: an engine was used from here.
+const DOCKER_USED: &str = "docker-used";
 
 /// See the module's words.
 pub struct Backends {
@@ -38,7 +43,11 @@ impl Backends {
         };
         let process = Arc::new(ProcessBackend::new(options, observer)?);
         lifecycle.connect(process.clone(), observations);
-        Ok(Self { process, docker: Mutex::default(), instance: instance.to_owned(), network })
+        let backends = Self { process, docker: Mutex::default(), instance: instance.to_owned(), network };
+        if settings.state.join(DOCKER_USED).exists() {
+            backends.of(BackendKind::Docker, settings, lifecycle);
+        }
+        Ok(backends)
     }
 
     /// The backend of this kind. An engine that does not answer is no error: what needs it waits.
@@ -50,6 +59,9 @@ impl Backends {
         let docker = docker.get_or_insert_with(|| {
             let (observer, observations) = mpsc::unbounded_channel();
             let (docker, state) = (settings.docker.clone(), &settings.state);
+            if let Err(error) = std::fs::write(state.join(DOCKER_USED), "") {
+                tracing::warn!(%error, "a next router that uses no Docker will not look for what this one leaves");
+            }
             let new = Arc::new(DockerBackend::new(docker, self.instance.clone(), state, self.network.clone(), observer));
             new.keep_only(&landscape_ids(settings));
             lifecycle.connect(new.clone(), observations);

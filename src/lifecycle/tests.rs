@@ -209,7 +209,7 @@ async fn a_cold_request_gets_a_replica_and_the_next_one_at_once() {
     let held = web.hold(demand()).await.unwrap();
     assert!(held.waited > Duration::ZERO);
     held.lease.report(Outcome::Answered);
-    let address = held.lease.address(3000).unwrap();
+    let address = held.lease.door(3000).unwrap().address;
     tokio::net::TcpStream::connect(address).await.unwrap();
     assert!(web.try_lease(Use::Counts, None).is_some());
     assert_eq!((r.starts(), web.held(), web.in_flight()), (1, 0, 1));
@@ -308,7 +308,7 @@ async fn around_the_idle_boundary_no_request_fails() {
             Some(lease) => lease,
             None => web.hold(demand()).await.unwrap().lease,
         };
-        let address = lease.address(3000).unwrap();
+        let address = lease.door(3000).unwrap().address;
         tokio::net::TcpStream::connect(address).await.unwrap();
         drop(lease);
         tokio::time::sleep(Duration::from_micros(2_000 + n % 20 * 150)).await;

@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::backend::*;
 use crate::config::settings::BackendKind;
@@ -145,8 +147,8 @@ async fn what_listens_later_is_found_and_what_listens_on_ipv6_alone_too() {
     });
     let (start, problems) = until_ready(&target(at, Health::Tcp { port: 3000 }, &Arc::default())).await;
     let Start::Ready(addresses) = start else { panic!("{start:?}") };
-    assert_eq!(addresses.of(3000), Some(six));
-    assert!(addresses.of(9000).unwrap().is_ipv6(), "its other ports are at the same address");
+    assert_eq!(addresses.of(3000), Some(Door::at(six)));
+    assert!(addresses.of(9000).unwrap().address.is_ipv6(), "its other ports are at the same address");
     assert!(problems[0].contains("does not accept"), "{problems:?}");
     drop(later.await);
 }

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use landscape_router::backend::{Backend, FailureKind, Goal, Job, LogQuery, Seen, Stage};
+use landscape_router::config::settings::DockerSettings;
 use landscape_router::landscape::LandscapeSpec;
 
 use crate::need_engine;
-use crate::rig::{ONE, Rig, id, image, settings, steps};
+use crate::rig::{ONE, Rig, Wire, id, image, settings, steps};
 
 fn all() -> LogQuery {
     LogQuery { tail: 1000, follow: false, replica: None }
@@ -55,6 +56,43 @@ async fn output_is_read_followed_and_kept_a_little_after_the_end() {
     assert!(lines(&rig, &spec.key, all()).await.contains(&"0:three".to_owned()));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_loss_of_the_engine_every_replica_is_followed_again() {
+    need_engine!();
+    let dir = tempfile::tempdir().unwrap();
+    let mut wire = Wire::new(dir.path().join("engine.sock"));
+    let mut rig = Rig::with(DockerSettings { host: Some(wire.host()), ..settings() });
+    let script = "while :; do echo still; sleep 0.1; done";
+    let spec = rig.spec("talk", image("lr-test/sh:1", Some(&["/bin/sh", "-c", script])));
+    let ids: Vec<_> = (0..4).map(|ordinal| id(ordinal, 1)).collect();
+    rig.want(&spec, &ids.iter().map(|id| (*id, Goal::Run)).collect::<Vec<_>>());
+    let mut running = std::collections::BTreeSet::new();
+    while running.len() < ids.len() {
+        let one = |s: &Seen| if let Seen::Running(id, _) = s { Some(*id) } else { None };
+        running.insert(rig.until("running", one).await);
+    }
+    let query = LogQuery { tail: 0, follow: true, replica: None };
+    let mut following = rig.backend().logs(&spec.key, query).await.unwrap();
+    for _ in 0..3 {
+        wire.cut().await;
+        rig.until("engine lost", |s| matches!(s, Seen::EngineLost(_)).then_some(())).await;
+        wire.mend();
+        rig.until("engine back", |s| matches!(s, Seen::EngineBack).then_some(())).await;
+        let back = std::time::SystemTime::now();
+        let mut heard = std::collections::BTreeSet::new();
+        let all = async {
+            while heard.len() < ids.len() {
+                let line = following.recv().await.unwrap();
+                if line.at > back {
+                    heard.insert(line.source);
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), all).await.is_ok();
+        assert!(in_time, "only {heard:?} are heard");
+    }
+}
+
 fn landscape(rig: &Rig, commands: &[&str]) -> Arc<LandscapeSpec> {
     Arc::new(LandscapeSpec {
         home: Arc::clone(&rig.home),
@@ -98,6 +136,22 @@ async fn a_failing_prepare_names_its_step_and_shows_its_words() {
     assert!(failure.log_tail.contains(&"no such package".to_owned()), "{failure:?}");
     assert!(!rig.root().join("never").exists());
     assert!(rig.containers().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prepare_whose_network_is_gone_makes_another() {
+    need_engine!();
+    let rig = Rig::new();
+    let landscape = landscape(&rig, &["echo once more >> made"]);
+    for _ in 0..2 {
+        let job = Job { landscape: Arc::clone(&landscape), stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+        rig.backend().run_job(job, &|_| {}).await.unwrap();
+        let networks = rig.listed("network");
+        assert_eq!(networks.len(), 1, "{networks:?}");
+        crate::rig::says(&["network", "rm", &networks[0]]);
+    }
+    assert_eq!(std::fs::read_to_string(rig.root().join("made")).unwrap().lines().count(), 2);
+    assert!(rig.containers().is_empty() && rig.listed("volume").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

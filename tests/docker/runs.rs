@@ -1,10 +1,10 @@
 //! What a container gets to see and may do.
 
 use landscape_router::backend::{Backend, FailureKind, Goal, Seen};
-use landscape_router::landscape::{Value, Workload};
+use landscape_router::landscape::{ServiceSpec, Value, Workload};
 
 use crate::need_engine;
-use crate::rig::{ONE, Rig, docker, get, id, image, says, steps};
+use crate::rig::{ONE, Rig, docker, get, id, image, mount, says, steps};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_is_reached_at_an_address_of_its_own() {
@@ -201,6 +201,18 @@ async fn a_reactive_runs_on_the_base_in_the_landscape_s_root() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mount_of_its_own_may_take_the_root_s_place() {
+    need_engine!();
+    let mut rig = Rig::new();
+    std::fs::create_dir(rig.root().join("part")).unwrap();
+    std::fs::write(rig.root().join("part/index.html"), "of the part").unwrap();
+    let reactive = Workload::Reactive { steps: steps(&["exec httpd -f -p 3000"]), base: None };
+    let spec = ServiceSpec { mounts: vec![mount("part", "/home/user/app")], ..rig.spec("web", reactive) };
+    let addresses = rig.up(&spec).await;
+    assert_eq!(get(&addresses, "/index.html").await, "of the part");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_base_a_reactive_is_not_runnable_and_says_what_helps() {
     need_engine!();
     let rig = Rig::with(landscape_router::config::settings::DockerSettings { base: None, ..crate::rig::settings() });
@@ -218,7 +230,7 @@ async fn landscapes_have_networks_of_their_own() {
     let first = rig.up(&one).await;
     let second = rig.up(&other).await;
     let subnet = |a: &landscape_router::backend::Addresses| {
-        a.of(3000).unwrap().ip().to_string().rsplit_once('.').unwrap().0.to_owned()
+        a.of(3000).unwrap().address.ip().to_string().rsplit_once('.').unwrap().0.to_owned()
     };
     assert_ne!(subnet(&first), subnet(&second));
     assert!(subnet(&first).starts_with("10.231."));

@@ -143,3 +143,36 @@ fn a_container_removed_from_outside_is_replaced() {
     assert_eq!((answer.status, answer.text().contains("service=frozen")), (200, true), "{}", router.log());
     assert_eq!(town.of("frozen").len(), 1);
 }
+
+#[test]
+fn what_docker_runs_ends_though_nothing_asks_for_docker_any_more() {
+    need_engine!();
+    let town = town("leave");
+    let router = Router::start(&town.site);
+    up(&town, &router);
+    assert_eq!(router.stop(), Some(0));
+    assert_eq!(town.containers().len(), 4);
+    let yaml = std::fs::read_to_string(town.site.path().join("router.yaml")).unwrap();
+    let (before, _) = yaml.split_once("landscapes:").unwrap();
+    town.site.write("shop/ci.yml", "run: { steps: [] }\n");
+    let here = format!("{}landscapes: [{{ id: other, ci: shop/ci.yml }}]\n", before.replace(": docker", ": process"));
+    town.site.write("router.yaml", &here);
+    let router = Router::start(&town.site);
+    town.await_containers("the end of all", &router, |all| all.is_empty());
+    eventually("the end of the network", &router, || town.networks().is_empty());
+}
+
+#[test]
+fn a_preparation_ends_with_the_router() {
+    need_engine!();
+    let prepare = "prepare: { steps: [{ command: \"echo begun > begun; sleep 1000\" }] }";
+    let town = Town::new(SETTINGS, &SHOP.replace("run:", &format!("{prepare}\nrun:")));
+    let router = Router::start(&town.site);
+    let at = router.http;
+    let asking = std::thread::spawn(move || crate::support::get(at, "shop.localhost", "/"));
+    eventually("the preparation", &router, || town.site.path().join("shop/begun").exists());
+    assert_eq!(town.containers().len(), 1);
+    assert_eq!(router.stop(), Some(0));
+    assert_eq!(asking.join().unwrap().status, 503);
+    assert_eq!(town.containers(), []);
+}

@@ -23,7 +23,7 @@ pub struct Town {
     pub site: Site,
 }
 
-/// One container.
+/// One container; that of a preparation belongs to no service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Container {
     pub service: String,
@@ -50,12 +50,12 @@ impl Town {
     /// Every container of this site, in the order of its services.
     pub fn containers(&self) -> Vec<Container> {
         let Some(label) = self.instance() else { return Vec::new() };
-        let format = "{{.Label \"landscape-router.service\"}} {{.ID}} {{.State}}";
+        let format = "{{.Label \"landscape-router.service\"}},{{.ID}},{{.State}}";
         let text = says(&["ps", "-a", "--no-trunc", "--filter", &label, "--format", format]);
         let mut all: Vec<Container> = text
             .lines()
             .map(|line| {
-                let mut words = line.split(' ').map(str::to_owned);
+                let mut words = line.split(',').map(str::to_owned);
                 let mut word = || words.next().unwrap();
                 Container { service: word(), id: word(), state: word() }
             })

@@ -77,9 +77,11 @@ pub(super) fn runnable(spec: &ServiceSpec, settings: &DockerSettings) -> Result<
     Ok(())
 }
 
-/// What of the shared file system the service gets to see.
+/// What of the shared file system the service gets to see. A mount of its own may take the root's place.
 pub(super) fn sources(spec: &ServiceSpec) -> Vec<Source<'_>> {
-    let whole = matches!(spec.workload, Workload::Reactive { .. }).then_some(Source { path: "", target: APP });
+    let replaced = spec.mounts.iter().any(|m| m.mount_path == APP);
+    let whole = matches!(spec.workload, Workload::Reactive { .. }) && !replaced;
+    let whole = whole.then_some(Source { path: "", target: APP });
     let mounts = spec.mounts.iter().map(|m| Source { path: &m.workspace_path, target: &m.mount_path });
     whole.into_iter().chain(mounts).collect()
 }

@@ -90,25 +90,22 @@ impl Reader {
         let mut read: Vec<ReplicaId> = Vec::new();
         loop {
             let Some(now) = self.shared.sources(&self.key) else { return };
+            // Each reader ended with the connection or the container: it is read on when it runs (again),
+            // and several may have ended by the time that the first of them does.
+            while let Some(ended) = readers.try_join_next() {
+                let Ok((id, last)) = ended else { continue };
+                self.last.extend(last.map(|last| (id, last)));
+                read.retain(|r| *r != id);
+            }
             for id in self.wanted(&now.ids) {
                 if !read.contains(&id) {
                     read.push(id);
                     readers.spawn(self.follow_one(id));
                 }
             }
-            tokio::select! {
-                // The service is not known any more.
-                changed = sources.runs.changed() => if changed.is_err() { return },
-                Some(ended) = readers.join_next() => if let Ok((id, last)) = ended {
-                    // With the connection or the container: it is read on when it runs (again).
-                    if let Some(last) = last {
-                        self.last.insert(id, last);
-                    }
-                    read.retain(|r| *r != id);
-                    if sources.runs.changed().await.is_err() {
-                        return;
-                    }
-                },
+            // Otherwise the service is not known any more.
+            if sources.runs.changed().await.is_err() {
+                return;
             }
         }
     }

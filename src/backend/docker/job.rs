@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use bollard::models::ImageConfig;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
 use futures_util::StreamExt;
 
@@ -12,10 +14,17 @@ use super::mounts::Source;
 use super::networks::Joined;
 use super::shared::Shared;
 use super::state::{self, Look};
-use super::trouble::{CALL, Trouble, backend, judge, judge_start, not_runnable, text, within};
+use super::trouble::{CALL, Trouble, backend, is_away, judge, judge_start, not_runnable, within};
 use super::{depart, logs, script};
 use crate::backend::{Failure, FailureKind, Job, LogLine, Progress, Stage};
+use crate::config::settings::DockerSettings;
 use crate::landscape::{Step, Value};
+
+/// Starts that lack something which can be mended are tried so often.
+const ATTEMPTS: u32 = 8;
+
+/// How long the router's own end waits for that of a job.
+const END: Duration = Duration::from_secs(10);
 
 type Tell<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
@@ -53,6 +62,22 @@ fn name(stage: Stage) -> &'static str {
     }
 }
 
+/// Ends every job under way: with the router, nobody waits for one any more.
+pub(super) async fn end_all(shared: &Arc<Shared>) {
+    let names: Vec<String> = shared.jobs.lock().iter().cloned().collect();
+    if names.is_empty() {
+        return;
+    }
+    let Ok(up) = shared.engine.up_now().await else { return };
+    for name in names {
+        // Its future may just have been dropped, and the container be on its way out already.
+        let cleaned = tokio::time::timeout(END, clean(shared, &up, &name)).await;
+        if !matches!(cleaned, Ok(Ok(()))) {
+            tracing::warn!("the job's container {name} stays: the next router removes it");
+        }
+    }
+}
+
 struct Run<'a> {
     shared: &'a Arc<Shared>,
     job: &'a Job,
@@ -68,10 +93,9 @@ impl Run<'_> {
         let up = self.shared.engine.up_now().await.map_err(backend)?;
         let config = self.shared.images.ensure(&up, &settings, &image, self.progress).await?;
         let home = &self.job.landscape.home;
-        let network = self.shared.networks.ensure(&up, &settings.subnets, &home.id).await?;
         let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
         let container = Container::new(self.shared, &up, format!("lr-{}-{}-{random}", home.id, self.stage));
-        self.start(&up, &image, &config, &network, &container.name).await?;
+        self.start(&up, &settings, &image, &config, &container.name).await?;
         let lines = self.read(&up, &container.name).await;
         let end = state::look(&up, &container.name).await?;
         container.remove().await?;
@@ -81,11 +105,35 @@ impl Run<'_> {
     async fn start(
         &self,
         up: &Up,
+        settings: &DockerSettings,
         image: &Value,
-        config: &bollard::models::ImageConfig,
-        network: &Joined,
+        config: &ImageConfig,
         name: &str,
     ) -> Result<(), Trouble> {
+        let home = &self.job.landscape.home;
+        for attempt in 1.. {
+            let network = self.shared.networks.ensure(up, &settings.subnets, &home.id).await?;
+            match self.attempt(up, image, config, &network, name).await? {
+                Ok(()) => break,
+                Err(e) if is_away(&e) => return Err(judge("start", &e)),
+                Err(e) if self.shared.mended(&home.id, &e) && attempt < ATTEMPTS => {
+                    remove(self.shared, up, name).await?;
+                }
+                Err(e) => return Err(judge_start(&e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes and starts the container; the inner error is the engine's.
+    async fn attempt(
+        &self,
+        up: &Up,
+        image: &Value,
+        config: &ImageConfig,
+        network: &Joined,
+        name: &str,
+    ) -> Result<Result<(), bollard::errors::Error>, Trouble> {
         let home = &self.job.landscape.home;
         let whole = [Source { path: "", target: APP }];
         let mounts = self.shared.mounts.prepare(up, &image.text, name, &home.root, &whole).await?;
@@ -100,28 +148,11 @@ impl Run<'_> {
         };
         let body = container::job(home, self.steps, plan);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        match within(CALL, up.docker.create_container(Some(options), body)).await {
-            Ok(_) => {}
-            Err(e) => {
-                if text(&e).contains("network") {
-                    self.shared.networks.forget(&home.id);
-                }
-                return Err(judge("make the container", &e));
-            }
-        }
-        match within(CALL, up.docker.start_container(name, None::<StartContainerOptions>)).await {
-            Ok(()) => Ok(()),
-            Err(e) => {
-                let said = text(&e);
-                if said.contains("docker-init") {
-                    self.shared.no_init.store(true, Ordering::Relaxed);
-                }
-                if said.contains("network") {
-                    self.shared.networks.forget(&home.id);
-                }
-                Err(judge_start(&e))
-            }
-        }
+        let started = async {
+            within(CALL, up.docker.create_container(Some(options), body)).await?;
+            within(CALL, up.docker.start_container(name, None::<StartContainerOptions>)).await
+        };
+        Ok(started.await)
     }
 
     /// Reads its output to the end, into the landscape's book, and tells which step runs.
@@ -214,8 +245,13 @@ impl Drop for Container<'_> {
 }
 
 async fn clean(shared: &Shared, up: &Up, name: &str) -> Result<(), Trouble> {
-    depart::remove(up, name).await?;
-    shared.mounts.release(up, name).await?;
+    remove(shared, up, name).await?;
     shared.jobs.lock().remove(name);
     Ok(())
+}
+
+/// Removes the container and the volumes that were made for it.
+async fn remove(shared: &Shared, up: &Up, name: &str) -> Result<(), Trouble> {
+    depart::remove(up, name).await?;
+    shared.mounts.release(up, name).await
 }

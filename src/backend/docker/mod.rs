@@ -179,6 +179,7 @@ impl Backend for DockerBackend {
 
     async fn shutdown(&self, stop: bool, grace: Duration) {
         self.shared.close();
+        job::end_all(&self.shared).await;
         if stop {
             self.stop_everything(grace).await;
         }

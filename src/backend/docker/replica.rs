@@ -306,13 +306,7 @@ impl Replica {
             Err(e) => {
                 self.remove(up).await?;
                 self.memory.attempts += 1;
-                let said = text(&e);
-                if said.contains("docker-init") && !shared.no_init.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("the engine has no docker-init: services with steps run without an init");
-                    return Ok(After::Again);
-                }
-                if said.contains("network") && said.contains("not found") && self.memory.attempts < ATTEMPTS {
-                    shared.networks.forget(&self.key.landscape);
+                if shared.mended(&self.key.landscape, &e) && self.memory.attempts < ATTEMPTS {
                     return Ok(After::Again);
                 }
                 Err(judge_start(&e))

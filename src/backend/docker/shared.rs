@@ -20,7 +20,7 @@ use super::logs::Book;
 use super::mounts::Mounts;
 use super::networks::Networks;
 use super::replica::{Memory, Replica, Wish};
-use super::trouble::{CALL, Trouble, judge, within};
+use super::trouble::{CALL, Trouble, judge, text, within};
 use crate::backend::{Network, Observation, Observer, ReplicaId, Seen, Want};
 use crate::config::settings::DockerSettings;
 use crate::landscape::{LandscapeId, ServiceKey};
@@ -273,6 +273,21 @@ impl Shared {
                 handle.task.abort();
             }
         }
+    }
+
+    /// Whether a start that failed so goes better at the next attempt, because what it lacked is done
+    /// without from now on, or made anew.
+    pub(super) fn mended(&self, landscape: &LandscapeId, error: &bollard::errors::Error) -> bool {
+        let said = text(error);
+        if said.contains("docker-init") && !self.no_init.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the engine has no docker-init: services with steps run without an init");
+            return true;
+        }
+        let network = said.contains("network") && said.contains("not found");
+        if network {
+            self.networks.forget(landscape);
+        }
+        network
     }
 
     /// Every container of this instance.

@@ -52,7 +52,7 @@ impl Machine {
 
     pub(super) fn seen(&mut self, seen: Seen, now: Instant) {
         match seen {
-            Seen::Progress(id, progress) => self.pulling(id, progress, now),
+            Seen::Progress(id, progress) => self.pulling(id, progress),
             Seen::Running(id, addresses) => self.running(id, addresses, now),
             Seen::Paused(id) => self.paused(id, now),
             Seen::Ending(id, failure) => self.ended(id, Some(failure), true, now),
@@ -67,14 +67,14 @@ impl Machine {
         }
     }
 
-    fn pulling(&mut self, id: ReplicaId, progress: Progress, now: Instant) {
-        let patience = self.policy.start_timeout;
+    fn pulling(&mut self, id: ReplicaId, progress: Progress) {
         if let Some(rep) = self.rep_mut(id)
             && matches!(rep.phase, Phase::Starting { .. })
         {
-            // A pull has its own deadline, and may not stand still for longer than a start may take.
+            // It has a deadline of its own: pulls wait for one another and move in leaps. One in which
+            // nothing moves at all, the backend gives up.
             rep.pulled = true;
-            rep.phase = Phase::Starting { until: (now + patience).min(rep.started + PULL) };
+            rep.phase = Phase::Starting { until: rep.started + PULL };
         }
         self.tell_progress(progress);
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::world::{App, World, simple};
+use super::world::{App, PULL, World, simple};
 use super::{Effect, Event};
-use crate::backend::Abilities;
+use crate::backend::{Abilities, Progress, Seen};
 use crate::config::settings::{Mode, WhenIdle};
 use crate::lifecycle::fixtures;
 use crate::lifecycle::service::Refusal;
@@ -151,6 +151,20 @@ fn a_replica_that_never_listens_fails_at_the_deadline() {
     assert_eq!((w.state(), w.held()), (Starting, 1));
     w.pass(secs(2));
     assert_eq!((w.state(), w.held(), w.running().len()), (Failed, 0, 0));
+}
+
+#[test]
+fn a_pull_that_stands_still_is_no_late_start() {
+    let mut w = simple();
+    w.next_app = App::Pulled;
+    w.request(ms(10));
+    let id = w.starts[0];
+    let progress = Progress { text: "pulling shop/web:1".to_owned(), fraction: None };
+    w.tell(Event::Seen(Seen::Progress(id, progress)));
+    w.pass(PULL - secs(1));
+    assert_eq!((w.state(), w.held()), (Starting, 1));
+    w.pass(secs(2));
+    assert_eq!((w.state(), w.held(), w.starts.len()), (Ready, 0, 1));
 }
 
 #[test]

@@ -24,7 +24,12 @@ pub enum App {
     WillNotPause,
     WillNotResume,
     TakesThePort,
+    /// Its image takes [`PULL`] to come.
+    Pulled,
 }
+
+/// Longer than any start may take.
+pub const PULL: Duration = Duration::from_secs(20 * 60);
 
 #[derive(Clone, Debug)]
 struct Sim {
@@ -300,7 +305,12 @@ impl World {
             in_flight: 0,
         };
         self.replicas.insert(id, sim);
-        self.after(Duration::from_millis(10), if app == App::ExitsAtOnce { Later::Exits(id) } else { Later::Runs(id) });
+        let (wait, what) = match app {
+            App::ExitsAtOnce => (Duration::from_millis(10), Later::Exits(id)),
+            App::Pulled => (PULL, Later::Runs(id)),
+            _ => (Duration::from_millis(10), Later::Runs(id)),
+        };
+        self.after(wait, what);
     }
 
     fn probe_later(&mut self, id: ReplicaId) {

@@ -21,7 +21,7 @@ use crate::lifecycle::service::ReadySet;
 use crate::lifecycle::{Replica, Service};
 use crate::listen::{Listeners, Options};
 use crate::observe::{AccessLog, RouterStats, ServiceStats};
-use crate::proxy::{Endpoint, Rules, Shared, Snapshot, Target, Targets};
+use crate::proxy::{Endpoint, PrivatePorts, Rules, Shared, Snapshot, Target, Targets};
 use crate::route::TableBuilder;
 
 /// Longer than anything should take; a test that waits for it has failed.
@@ -65,6 +65,7 @@ pub fn policy() -> Policy {
         },
         traffic: Arc::new([]),
         idle_bytes: None,
+        protocols: Vec::new(),
     }
 }
 
@@ -146,7 +147,7 @@ impl Router {
             shared.push(id);
         }
         table.domain("shared.example", &[("/", shared)]);
-        let snapshot = Snapshot { table: table.build().unwrap(), rules: setup.rules };
+        let snapshot = Snapshot { table: table.build().unwrap(), private: PrivatePorts::default(), rules: setup.rules };
         let current = Arc::new(ArcSwap::from_pointee(snapshot));
         let stats = Arc::new(RouterStats::default());
         let shared = Shared {
