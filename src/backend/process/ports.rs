@@ -138,11 +138,11 @@ impl Taken {
         if self.by_port.contains_key(&port) {
             return Ok(false);
         }
-        let Some(notice) = notice(port)? else { return Ok(false) };
+        let Ok(_notice) = notice(port) else { return Ok(false) };
         if !is_free(port)? {
             return Ok(false);
         }
-        self.by_port.insert(port, Hold { token: token.to_owned(), _notice: Some(notice) });
+        self.by_port.insert(port, Hold { token: token.to_owned(), _notice });
         Ok(true)
     }
 
@@ -168,13 +168,20 @@ impl Taken {
     }
 }
 
-/// What tells other routers that `port` is handed out; `None` if one of them has told so.
-fn notice(port: u16) -> io::Result<Option<UnixDatagram>> {
-    let name = std::os::unix::net::SocketAddr::from_abstract_name(format!("landscape-router/port/{port}"))?;
-    match UnixDatagram::bind_addr(&name) {
+/// Another router has told that it handed the port out.
+struct Theirs;
+
+/// What tells other routers that `port` is handed out. `None` where no such socket can be made: then
+/// nobody is told, and a clash is found out later.
+fn notice(port: u16) -> Result<Option<UnixDatagram>, Theirs> {
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(format!("landscape-router/port/{port}"));
+    match name.and_then(|name| UnixDatagram::bind_addr(&name)) {
         Ok(socket) => Ok(Some(socket)),
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Ok(None),
-        Err(e) => Err(e),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Err(Theirs),
+        Err(e) => {
+            tracing::debug!(port, "other routers are not told of a port: {e}");
+            Ok(None)
+        }
     }
 }
 
