@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::quiet::Digest;
 
@@ -47,6 +48,13 @@ impl Files {
         let mut h = DefaultHasher::new();
         self.hash(&mut h);
         h.finish()
+    }
+
+    /// How long ago one of them was written last, where the clock of their file system is not ahead.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let now = SystemTime::now();
+        let written = self.paths().filter_map(|file| fs::metadata(file).ok()?.modified().ok());
+        written.filter_map(|at| now.duration_since(at).ok()).min()
     }
 
     /// Sizes, times and identities as they are now: cheap, and enough to notice that something may have

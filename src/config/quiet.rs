@@ -1,7 +1,8 @@
 //! When a change of the watched files is over: pure, and tested on simulated time.
 //!
 //! A file that is being written is not read half-way: nothing may have happened for a while, and two
-//! readings a moment apart have to be alike.
+//! readings a moment apart have to be alike. On a busy machine what tells of a write may be behind it by
+//! more than that while, so the time of the last write counts, too.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,10 @@ use std::time::{Duration, Instant};
 pub const QUIET: Duration = Duration::from_millis(50);
 /// How long after a reading the second one is made.
 pub const AGAIN: Duration = Duration::from_millis(10);
+
+/// So often a reading is put off for the time of the last write: there are file systems that always tell
+/// the present.
+const PUT_OFF: u32 = 20;
 
 /// What stands in the watched files, as far as two readings have to be compared.
 pub type Digest = u64;
@@ -19,6 +24,7 @@ pub struct Quiet {
     /// What the configuration in force was read from.
     known: Digest,
     state: State,
+    put_off: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +39,7 @@ enum State {
 impl Quiet {
     /// Watches for a difference from `known`.
     pub fn new(known: Digest) -> Self {
-        Self { known, state: State::Calm }
+        Self { known, state: State::Calm, put_off: 0 }
     }
 
     /// Another configuration is in force, read from this.
@@ -52,6 +58,19 @@ impl Quiet {
             State::Calm => None,
             State::Stirred(at) | State::ReadOnce(at, _) => Some(at),
         }
+    }
+
+    /// [`Quiet::due`] has come, and a file was written so long ago. True: that is too short, and
+    /// [`Quiet::due`] is later.
+    pub fn put_off(&mut self, now: Instant, age: Option<Duration>) -> bool {
+        let left = age.and_then(|age| QUIET.checked_sub(age)).filter(|left| !left.is_zero());
+        let (Some(left), true) = (left, self.put_off < PUT_OFF) else {
+            self.put_off = 0;
+            return false;
+        };
+        self.put_off += 1;
+        self.state = State::Stirred(now + left);
+        true
     }
 
     /// The files were read, because [`Quiet::due`] has come. True: they have changed, and are whole.
@@ -101,6 +120,31 @@ mod tests {
         assert!(!q.read(t + ms(50), 2));
         assert!(!q.read(t + ms(60), 3), "the second reading differs");
         assert!(q.read(t + ms(70), 3));
+    }
+
+    #[test]
+    fn a_write_that_nothing_has_told_of_yet_is_waited_for() {
+        let t = Instant::now();
+        let mut q = Quiet::new(1);
+        q.stir(t);
+        assert!(q.put_off(t + ms(50), Some(ms(10))), "written at 40");
+        assert_eq!(q.due(), Some(t + ms(90)));
+        assert!(!q.put_off(t + ms(90), Some(ms(50))));
+        assert!(!q.read(t + ms(90), 2));
+        assert!(q.put_off(t + ms(100), Some(ms(5))), "between the two readings");
+        assert!(!q.put_off(t + ms(145), Some(ms(50))));
+        assert!(!q.read(t + ms(145), 3));
+        assert!(!q.put_off(t + ms(155), None));
+        assert!(q.read(t + ms(155), 3));
+    }
+
+    #[test]
+    fn a_time_of_writing_that_is_always_now_does_not_put_off_for_ever() {
+        let t = Instant::now();
+        let mut q = Quiet::new(1);
+        q.stir(t);
+        let times = (0..100).take_while(|_| q.put_off(t, Some(ms(0)))).count();
+        assert_eq!(times, 20);
     }
 
     #[test]

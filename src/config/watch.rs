@@ -109,7 +109,7 @@ impl<F: FnMut()> Loop<F> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let now = Instant::now();
-            if self.quiet.due().is_some_and(|due| due <= now) {
+            if self.quiet.due().is_some_and(|due| due <= now) && !self.quiet.put_off(now, self.files.age()) {
                 // First watched, then read: what comes between is an event.
                 if std::mem::take(&mut self.moved) {
                     self.watch();
