@@ -14,8 +14,8 @@ async fn lines_come_with_replica_step_and_stream_as_they_are_written() {
     let mut bench = Bench::new();
     let spec =
         bench.service(&["printf '\\033[32mgreen\\033[0m\\n'", "echo up >&2; while read -r l; do echo $l; done < say"]);
-    let made = std::process::Command::new("mkfifo").arg(bench.root().join("say")).status().unwrap();
-    assert!(made.success());
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, bench.root().join("say"), kind, mode, 0).unwrap();
     // Open for both ways it waits for nobody, and no reader ever sees its end.
     let mut say = std::fs::OpenOptions::new().read(true).write(true).open(bench.root().join("say")).unwrap();
     let mut lines = bench.follow(&spec).await;

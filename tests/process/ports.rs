@@ -1,9 +1,10 @@
 //! Ports without namespaces.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
-use landscape_router::backend::{Backend, FailureKind, Goal};
+use landscape_router::backend::{Backend, FailureKind, Goal, Job, Stage};
 
 use crate::bench::{Bench, FIRST, SECOND, eventually};
 
@@ -68,14 +69,31 @@ async fn an_application_that_ignores_port_on_a_taken_one_fails_with_the_holders_
     assert!(failure.detail.contains(&format!("ignore PORT={}", mapped.port())), "{}", failure.detail);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_is_given_again_once_its_replica_is_gone() {
     let mut bench = Bench::new();
     let spec = bench.service(&["exec sleep 600"]);
     let before = bench.run(&spec).await;
-    bench.want(&spec, &[], Goal::Run, GRACE);
-    bench.stopped(FIRST).await;
-    assert_eq!(bench.run(&spec).await, before);
+    // Others are started all the while, and may not hold on to what is given back.
+    let others = Bench::new();
+    let jobs = async {
+        let landscape = Arc::new(others.landscape(&[("", "true")]));
+        loop {
+            let job = Job { landscape: landscape.clone(), stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+            others.backend.run_job(job, &|_| {}).await.unwrap();
+        }
+    };
+    let again = async {
+        for _ in 0..30 {
+            bench.want(&spec, &[], Goal::Run, GRACE);
+            bench.stopped(FIRST).await;
+            assert_eq!(bench.run(&spec).await, before);
+        }
+    };
+    tokio::select! {
+        () = again => {}
+        () = jobs => {}
+    }
     assert_eq!(before.of(spec.primary_port), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, spec.primary_port))));
     bench.backend.shutdown(true, GRACE).await;
 }

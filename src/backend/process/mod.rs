@@ -15,6 +15,7 @@ mod leftover;
 mod link;
 mod listeners;
 mod logs;
+mod notice;
 mod paths;
 mod ports;
 mod procfs;

@@ -1,21 +1,18 @@
 //! Host ports without network namespaces: which declared port is where, and whose it is.
 //!
-//! Between the choice of a port and the application's listening on it, which may be seconds later, the
-//! system does not know that it is taken. Routers on one machine tell each other: each holds an abstract
-//! Unix socket named after every port that it has handed out. Such names belong to the network
-//! namespace, as ports do, and go with the process that holds them. Another program may still be faster;
-//! a start that finds so is tried again at once, and where a declared number was lost twice in a short
-//! time, on a port of the range.
+//! Another program may be faster than the application that a port was chosen for. A start that finds so
+//! is tried again at once, and where a declared number was lost twice in a short time, on a port of the
+//! range. Other routers are told: [`super::notice`].
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::notice::Notice;
 
 /// Ports handed out by this router, from the choice until the replica is gone.
 #[derive(Debug, Default)]
@@ -39,7 +36,7 @@ struct Hold {
     token: String,
     /// Tells other routers. Without one for a replica that was found running: it listens, or the router
     /// before this one still tells.
-    _notice: Option<UnixDatagram>,
+    _notice: Option<Notice>,
 }
 
 /// After so many clashes a declared number is left alone,
@@ -83,7 +80,7 @@ impl PortBook {
     pub fn keep(&self, token: &str, addresses: &[(u16, SocketAddr)]) {
         let mut taken = self.taken.lock();
         for (_, address) in addresses {
-            let _notice = notice(address.port()).ok().flatten();
+            let _notice = Notice::of(address.port()).ok().flatten();
             taken.by_port.insert(address.port(), Hold { token: token.to_owned(), _notice });
         }
     }
@@ -138,7 +135,7 @@ impl Taken {
         if self.by_port.contains_key(&port) {
             return Ok(false);
         }
-        let Ok(_notice) = notice(port) else { return Ok(false) };
+        let Ok(_notice) = Notice::of(port) else { return Ok(false) };
         if !is_free(port)? {
             return Ok(false);
         }
@@ -165,23 +162,6 @@ impl Taken {
 
     fn release(&mut self, token: &str) {
         self.by_port.retain(|_, hold| hold.token != token);
-    }
-}
-
-/// Another router has told that it handed the port out.
-struct Theirs;
-
-/// What tells other routers that `port` is handed out. `None` where no such socket can be made: then
-/// nobody is told, and a clash is found out later.
-fn notice(port: u16) -> Result<Option<UnixDatagram>, Theirs> {
-    let name = std::os::unix::net::SocketAddr::from_abstract_name(format!("landscape-router/port/{port}"));
-    match name.and_then(|name| UnixDatagram::bind_addr(&name)) {
-        Ok(socket) => Ok(Some(socket)),
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Err(Theirs),
-        Err(e) => {
-            tracing::debug!(port, "other routers are not told of a port: {e}");
-            Ok(None)
-        }
     }
 }
 
