@@ -126,11 +126,7 @@ fn a_take_over_loses_no_request() {
     };
     let stream = ask("/stream/20/100");
     let held = ask("/slow/hello");
-    let deadline = std::time::Instant::now() + support::PATIENCE;
-    while old.service("slow")["state"] != "starting" {
-        assert!(std::time::Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    old.await_state("slow", "starting");
     let new = Router::start_with(&site, &["--take-over"]);
     assert_eq!(new.http, at, "the listeners were handed over");
     site.go();
@@ -157,11 +153,7 @@ fn a_second_take_over_knows_what_the_first_router_still_forwards() {
         stream.write_all(b"GET /stream/60/100 HTTP/1.1\r\nHost: shop.localhost\r\n\r\n").unwrap();
         read_answer(&mut BufReader::new(stream)).unwrap()
     });
-    let deadline = std::time::Instant::now() + support::PATIENCE;
-    while first.service("web")["inFlight"] != 1 {
-        assert!(std::time::Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    first.await_metric("landscape_router_in_flight_requests{landscape=\"shop\",service=\"web\"}", 1.0);
     let second = Router::start_with(&site, &["--take-over"]);
     let third = Router::start_with(&site, &["--take-over"]);
     let stream = stream.join().unwrap();
