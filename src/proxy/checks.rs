@@ -31,8 +31,6 @@ pub(super) struct Survey {
     pub chunked: bool,
     /// An `Upgrade` field is there.
     pub upgrade: bool,
-    /// The client expects `100 Continue`.
-    pub expects: bool,
     /// Fields that never go on, by name.
     pub strip: SmallVec<[HeaderName; 4]>,
     /// Forwarding fields that go on from a trusted peer only.
@@ -68,7 +66,6 @@ pub(super) fn survey<B>(request: &Request<B>, both_framings: bool) -> Result<Sur
         trailers: false,
         chunked: false,
         upgrade: false,
-        expects: false,
         strip: SmallVec::new(),
         forwarding: SmallVec::new(),
     };
@@ -97,10 +94,6 @@ pub(super) fn survey<B>(request: &Request<B>, both_framings: bool) -> Result<Sur
             }
             header::CONNECTION => found.connection = true,
             header::UPGRADE => found.upgrade = true,
-            header::EXPECT => {
-                // RFC 9110, 10.1.1: 417 is allowed for other expectations, ignoring them too.
-                found.expects = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-            }
             header::TE => found.trailers |= has_token(value, b"trailers"),
             header::FORWARDED => found.forwarding.push(name.clone()),
             header::PROXY_AUTHENTICATE | header::PROXY_AUTHORIZATION => found.strip.push(name.clone()),
