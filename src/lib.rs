@@ -11,6 +11,7 @@ pub mod config;
 pub mod landscape;
 pub mod lifecycle;
 pub mod listen;
+mod netlink;
 pub mod observe;
 pub mod probe;
 pub mod proxy;

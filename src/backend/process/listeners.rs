@@ -1,23 +1,13 @@
-//! Whose socket it is that accepts at an address.
-//!
-//! `/proc/net/tcp` lists listening sockets before all others, so that reading stops at the first
-//! one that is not. Of several listeners on one port the kernel prefers the one bound to the very
-//! address; so do we.
+//! Whose socket it is that accepts at an address. Of several listeners on one port the kernel prefers the
+//! one bound to the very address; so do we.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::procfs;
-
-/// A listening socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Listener {
-    address: IpAddr,
-    inode: u64,
-}
+use super::{listening, procfs};
 
 /// Who holds a port, for people: `python3 (pid 4711)`.
 pub fn holder_of(address: SocketAddr) -> Option<String> {
@@ -69,7 +59,7 @@ fn look(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec<u32>) -> Owne
         Ok(inodes) if !inodes.is_empty() => inodes,
         Ok(_) => return Owner::Nobody,
         Err(error) => {
-            tracing::debug!("cannot read /proc/net/tcp: {error}");
+            tracing::debug!("the kernel does not tell who listens: {error}");
             return Owner::Nobody;
         }
     };
@@ -129,12 +119,7 @@ fn socket_inode(link: &str) -> Option<u64> {
 
 /// The sockets of which the kernel chooses one for a connection to `address`.
 fn accepting(address: SocketAddr) -> io::Result<Vec<u64>> {
-    let mut listeners = read("/proc/net/tcp", address.port())?;
-    match read("/proc/net/tcp6", address.port()) {
-        Ok(more) => listeners.extend(more),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
-    }
+    let listeners = listening::at(address.port())?;
     let target = canonical(address.ip());
     for candidate in candidates(target) {
         let inodes: Vec<u64> = listeners.iter().filter(|l| l.address == candidate).map(|l| l.inode).collect();
@@ -159,52 +144,6 @@ fn canonical(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,
-    }
-}
-
-fn read(path: &str, port: u16) -> io::Result<Vec<Listener>> {
-    let mut lines = BufReader::with_capacity(16 << 10, File::open(path)?).lines();
-    let _heading = lines.next().transpose()?;
-    let mut found = Vec::new();
-    for line in lines {
-        let line = line?;
-        match parse(&line) {
-            Some((state, ..)) if state != LISTEN => break,
-            Some((_, at, inode)) if at.port() == port => {
-                found.push(Listener { address: canonical(at.ip()), inode });
-            }
-            _ => {}
-        }
-    }
-    Ok(found)
-}
-
-const LISTEN: u8 = 0x0A;
-
-/// State, local address and inode of a line of `/proc/net/tcp` or `tcp6`.
-fn parse(line: &str) -> Option<(u8, SocketAddr, u64)> {
-    let mut fields = line.split_ascii_whitespace();
-    let local = fields.nth(1)?;
-    let state = u8::from_str_radix(fields.nth(1)?, 16).ok()?;
-    let inode = fields.nth(5)?.parse().ok()?;
-    let (ip, port) = local.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    Some((state, SocketAddr::new(parse_ip(ip)?, port), inode))
-}
-
-/// The kernel prints each 32-bit word in the machine's own byte order.
-fn parse_ip(hex: &str) -> Option<IpAddr> {
-    let word = |i: usize| u32::from_str_radix(hex.get(i * 8..i * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
-    match hex.len() {
-        8 => Some(Ipv4Addr::from(word(0)?).into()),
-        32 => {
-            let mut bytes = [0; 16];
-            for (i, chunk) in bytes.chunks_exact_mut(4).enumerate() {
-                chunk.copy_from_slice(&word(i)?);
-            }
-            Some(Ipv6Addr::from(bytes).into())
-        }
-        _ => None,
     }
 }
 
@@ -245,14 +184,5 @@ mod tests {
         assert!(futures_util::poll!(&mut waiting).is_pending());
         let _listener = TcpListener::bind(at).unwrap();
         waiting.await.unwrap();
-    }
-
-    #[test]
-    fn addresses_are_read_in_host_order() {
-        let line =
-            "   0: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 x";
-        if cfg!(target_endian = "little") {
-            assert_eq!(parse(line), Some((LISTEN, "127.0.0.1:3000".parse().unwrap(), 4242)));
-        }
     }
 }

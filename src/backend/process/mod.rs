@@ -14,6 +14,7 @@ mod job;
 mod leftover;
 mod link;
 mod listeners;
+mod listening;
 mod logs;
 mod notice;
 mod paths;
