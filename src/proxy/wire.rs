@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use smallvec::SmallVec;
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -58,13 +59,10 @@ pub(crate) fn poll_write_vectored(
     }
     let all: usize = bufs.iter().map(|buf| buf.len()).sum();
     if all <= SHORT {
-        let mut joined = [0; SHORT];
-        let mut at = 0;
-        for buf in bufs {
-            joined[at..at + buf.len()].copy_from_slice(buf);
-            at += buf.len();
-        }
-        return poll_write(stream, cx, &joined[..at]);
+        // Not an array: that would be zeroed first, for every answer.
+        let mut joined = SmallVec::<[u8; SHORT]>::new();
+        bufs.iter().for_each(|buf| joined.extend_from_slice(buf));
+        return poll_write(stream, cx, &joined);
     }
     loop {
         ready!(stream.poll_write_ready(cx))?;
