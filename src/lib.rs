@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod listen;
 mod netlink;
 pub mod observe;
+pub mod private;
 pub mod probe;
 pub mod proxy;
 pub mod route;

@@ -6,8 +6,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
 
@@ -24,6 +24,24 @@ impl Netlink {
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Has the kernel do something; `flags` beside those that every request has.
+    pub fn change<M>(&mut self, message: M, flags: u16) -> io::Result<()>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable,
+    {
+        self.send(message, NLM_F_REQUEST | NLM_F_ACK | flags)?;
+        self.answers::<M>().map(drop)
+    }
+
+    /// Asks for one thing.
+    pub fn get<M>(&mut self, message: M) -> io::Result<Vec<M>>
+    where
+        M: NetlinkSerializable + NetlinkDeserializable,
+    {
+        self.send(message, NLM_F_REQUEST | NLM_F_ACK)?;
+        self.answers()
     }
 
     /// Asks for everything of a kind.

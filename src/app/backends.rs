@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use super::router::landscape_ids;
 use crate::backend::docker::DockerBackend;
 use crate::backend::process::{ProcessBackend, ProcessOptions};
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, Network};
 use crate::config::settings::{BackendKind, OnExit, Settings};
 use crate::lifecycle::Lifecycle;
+use crate::private::PrivateNetwork;
 
 /// A file in `state`: an engine was used from here.
 const DOCKER_USED: &str = "docker-used";
@@ -23,16 +24,26 @@ pub struct Backends {
     process: Arc<ProcessBackend>,
     docker: Mutex<Option<Arc<DockerBackend>>>,
     instance: String,
+    network: Option<Arc<dyn Network>>,
 }
 
 impl Backends {
     /// Starts the process backend and connects it to the life cycles.
-    pub fn start(settings: &Settings, instance: &str, lifecycle: &Lifecycle) -> Result<Self, BackendError> {
+    pub fn start(
+        settings: &Settings,
+        instance: &str,
+        lifecycle: &Lifecycle,
+        network: Option<Arc<PrivateNetwork>>,
+    ) -> Result<Self, BackendError> {
+        let network = network.map(|n| n as Arc<dyn Network>);
         let (observer, observations) = mpsc::unbounded_channel();
-        let options = ProcessOptions::new(settings.process.clone(), &settings.state);
+        let options = ProcessOptions {
+            network: network.clone(),
+            ..ProcessOptions::new(settings.process.clone(), &settings.state)
+        };
         let process = Arc::new(ProcessBackend::new(options, observer)?);
         lifecycle.connect(process.clone(), observations);
-        let backends = Self { process, docker: Mutex::default(), instance: instance.to_owned() };
+        let backends = Self { process, docker: Mutex::default(), instance: instance.to_owned(), network };
         if settings.state.join(DOCKER_USED).exists() {
             backends.of(BackendKind::Docker, settings, lifecycle);
         }
@@ -51,7 +62,8 @@ impl Backends {
             if let Err(error) = std::fs::write(state.join(DOCKER_USED), "") {
                 tracing::warn!(%error, "a next router that uses no Docker will not look for what this one leaves");
             }
-            let new = Arc::new(DockerBackend::new(docker, self.instance.clone(), state, observer));
+            let new =
+                Arc::new(DockerBackend::new(docker, self.instance.clone(), state, self.network.clone(), observer));
             new.keep_only(&landscape_ids(settings));
             lifecycle.connect(new.clone(), observations);
             new

@@ -6,6 +6,7 @@
 
 mod backends;
 mod model;
+mod private;
 mod router;
 mod routes;
 mod signals;
@@ -36,7 +37,7 @@ use crate::lifecycle::{GateBudget, LifeEvent, Lifecycle, LifecycleSettings};
 use crate::listen::{Listeners, Options};
 use crate::observe::logging::{self, LogFormat};
 use crate::observe::{AccessLogWriter, Metrics, RouterStats};
-use crate::proxy::{Rules, Shared, Snapshot, Targets};
+use crate::proxy::{PrivatePorts, Rules, Shared, Snapshot, Targets};
 use crate::route::Table;
 
 use backends::Backends;
@@ -126,15 +127,18 @@ async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
     stats.began(sound);
     let access_log = AccessLogWriter::start(settings.access_log.as_ref(), stats.access_log_dropped.clone())?;
     let rules = Rules::new(&settings, Vec::new(), None);
-    let current = Arc::new(ArcSwap::from_pointee(Snapshot { table: Table::default(), rules }));
+    let current =
+        Arc::new(ArcSwap::from_pointee(Snapshot { table: Table::default(), private: PrivatePorts::default(), rules }));
     let targets = Targets::with_native_roots(Handle::current())?;
     let shared = Shared { stats: stats.clone(), log: access_log.log(), targets };
     let options = Options { threads: settings.listen.threads, max_connections: settings.listen.max_connections };
-    let listeners = Listeners::start(options, shared, current.clone())?;
+    let listeners = Arc::new(Listeners::start(options, shared, current.clone())?);
     let opened = listeners.open(&settings.listen.http, inherited.http)?;
 
+    let mut inherited_private = Vec::new();
     if let Some(predecessor) = &mut predecessor {
         predecessor.take_lives().await?;
+        inherited_private = predecessor.take_private();
         state.lock()?;
     }
     let budget = GateBudget::new(settings.hold.max_requests, settings.hold.max_bytes);
@@ -143,13 +147,18 @@ async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
         budget: budget.clone(),
         paused_memory: settings.paused_memory,
     });
-    let backends = Backends::start(&settings, state.instance(), &lifecycle)?;
+    let neighbours = lifecycle.neighbours().clone();
+    let network =
+        private::start(&settings, state.instance(), state.path(), listeners.clone(), neighbours, inherited_private)
+            .await;
+    let backends = Backends::start(&settings, state.instance(), &lifecycle, network.clone())?;
     let router = Arc::new(Router {
         health: Mutex::new(router::health(&config, sound, loaded.mistakes.iter().map(ToString::to_string).collect())),
         config,
         settings: ArcSwap::new(settings.clone()),
         lifecycle,
         backends,
+        network,
         budget,
         current,
         listeners,
@@ -166,7 +175,7 @@ async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
     });
     router.metrics.store(Some(Arc::new(Metrics::new(stats, router.clone())?)));
     tokio::spawn(forward(router.lifecycle.events(), Arc::downgrade(&router)));
-    router.begin(&settings, opened)?;
+    router.begin(&settings, opened).await?;
     if let Some(predecessor) = &predecessor {
         predecessor.claim(&router.lifecycle);
     }
@@ -271,6 +280,9 @@ impl Running {
             let stops = |kind| Backends::end_with_router(kind, &settings);
             tokio::join!(router.listeners.drain(deadline), router.lifecycle.shutdown(stops));
             router.backends.shutdown(&settings, stop_grace(&settings)).await;
+            if let Some(network) = &router.network {
+                network.end(!Backends::end_with_router(BackendKind::Docker, &settings)).await;
+            }
             if let Some(admin) = self.admin {
                 admin.server.shutdown(ADMIN_END).await;
             }

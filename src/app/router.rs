@@ -1,26 +1,28 @@
 //! The running router: its parts, and how a new configuration reaches all of them.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
 use super::backends::Backends;
+use super::private;
 use super::routes::{self, Served};
 use crate::admin::{ConfigHealth, EventLog, Reloaded};
 use crate::config::diff::Changes;
-use crate::config::settings::Settings;
+use crate::config::settings::{PrivateSettings, Settings};
 use crate::config::watch::Watch;
 use crate::config::{self, Purpose};
 use crate::landscape::{LandscapeId, ServiceKey};
 use crate::lifecycle::{GateBudget, Lifecycle, ServiceSetup};
 use crate::listen::{Listeners, Opened};
 use crate::observe::{AccessLogWriter, Metrics, RouterStats, ServiceStats};
+use crate::private::PrivateNetwork;
 use crate::proxy::{CurrentSnapshot, Rules, Snapshot};
 use crate::yaml::Mistake;
 
@@ -31,9 +33,11 @@ pub struct Router {
     pub(super) health: Mutex<ConfigHealth>,
     pub(super) lifecycle: Lifecycle,
     pub(super) backends: Backends,
+    /// The network between services, where there is one.
+    pub(super) network: Option<Arc<PrivateNetwork>>,
     pub(super) budget: Arc<GateBudget>,
     pub(super) current: CurrentSnapshot,
-    pub(super) listeners: Listeners,
+    pub(super) listeners: Arc<Listeners>,
     /// Where the admin API listens, as bound.
     pub(super) admin: Option<SocketAddr>,
     pub(super) access_log: Mutex<AccessLogWriter>,
@@ -108,17 +112,21 @@ impl Router {
         self.budget.resize(new.hold.max_requests, new.hold.max_bytes);
         self.lifecycle.set_paused_memory(new.paused_memory);
         self.listeners.set_max_connections(new.listen.max_connections);
-        self.begin(&new, opened)?;
+        self.begin(&new, opened).await?;
         self.settings.store(new);
         Ok(())
     }
 
     /// Makes the services be these, then the routes, then the listeners: nobody is led to what is not
     /// there yet.
-    pub(super) fn begin(&self, settings: &Settings, opened: Opened) -> Result<(), String> {
+    pub(super) async fn begin(&self, settings: &Settings, opened: Opened) -> Result<(), String> {
+        let addresses = self.network.as_ref().map(|n| n.assign(&private::ports(settings))).unwrap_or_default();
         self.lifecycle.configure(self.setups(settings));
-        self.publish(settings)?;
+        self.publish(settings, &addresses)?;
         self.listeners.serve(opened);
+        if let Some(network) = &self.network {
+            network.follow().await;
+        }
         Ok(())
     }
 
@@ -140,7 +148,7 @@ impl Router {
     }
 
     /// Swaps what requests read.
-    fn publish(&self, settings: &Settings) -> Result<(), String> {
+    fn publish(&self, settings: &Settings, addresses: &HashMap<ServiceKey, Ipv4Addr>) -> Result<(), String> {
         let before = self.served.load();
         let mut served = HashMap::new();
         for (key, policy) in settings.landscapes.iter().flat_map(|l| &l.policies) {
@@ -154,7 +162,8 @@ impl Router {
         }
         let table = routes::table(settings, &served)?;
         let rules = Rules::new(settings, self.listeners.addresses(), self.admin);
-        self.current.store(Arc::new(Snapshot { table, rules }));
+        let private = private::table(settings, &served, addresses);
+        self.current.store(Arc::new(Snapshot { table, private, rules }));
         self.served.store(Arc::new(served));
         Ok(())
     }
@@ -173,13 +182,17 @@ impl Router {
 
 /// What a running router cannot change; the error says what to do.
 fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
-    let fixed = [
+    // How long raw TCP may be idle is looked up for every connection.
+    let fixed =
+        |private: &Option<PrivateSettings>| private.clone().map(|p| PrivateSettings { idle: Duration::ZERO, ..p });
+    let all = [
         ("state", old.state != new.state),
         ("threads", old.listen.threads != new.listen.threads),
         ("listen.admin", old.listen.admin != new.listen.admin),
         ("docker.host", old.docker.host != new.docker.host),
+        ("private", fixed(&old.private) != fixed(&new.private)),
     ];
-    match fixed.iter().find(|(_, changed)| *changed) {
+    match all.iter().find(|(_, changed)| *changed) {
         None => Ok(()),
         Some((key, _)) => {
             Err(format!("{key} cannot change while the router runs; start it anew with `run --take-over`"))

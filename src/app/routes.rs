@@ -43,7 +43,7 @@ pub fn table(settings: &Settings, served: &HashMap<ServiceKey, Served>) -> Resul
     })
 }
 
-fn endpoint(spec: &Arc<ServiceSpec>, to: &PathTarget, served: &Served) -> Arc<Endpoint> {
+pub(super) fn endpoint(spec: &Arc<ServiceSpec>, to: &PathTarget, served: &Served) -> Arc<Endpoint> {
     let target = match (to, &served.service) {
         (PathTarget::Url(url), _) => Target::Url(url.clone()),
         (PathTarget::Port(port), Some(service)) => Target::Replicas { service: service.clone(), port: *port },

@@ -6,9 +6,10 @@
 //! newer `Want` replaces an older one that is still under way.
 
 pub mod docker;
+mod door;
+mod network;
 pub mod process;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,9 @@ use tokio::sync::mpsc;
 
 use crate::config::settings::BackendKind;
 use crate::landscape::{LandscapeSpec, RunDigest, ServiceKey, ServiceSpec};
+
+pub use door::{Addresses, Door, Inside};
+pub use network::{Attached, Network};
 
 /// One replica of one service, over its whole life: a restart is a new generation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -98,17 +102,6 @@ pub enum Seen {
     EngineLost(String),
     /// The engine answers again; what is there follows as fresh observations of every replica.
     EngineBack,
-}
-
-/// Where a replica's ports are reached, and how its network sees them.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Addresses(pub Vec<(u16, SocketAddr)>);
-
-impl Addresses {
-    /// Where the declared `port` is reached.
-    pub fn of(&self, port: u16) -> Option<SocketAddr> {
-        self.0.iter().find(|(p, _)| *p == port).map(|(_, a)| *a)
-    }
 }
 
 /// How far something slow is, for people.
@@ -274,9 +267,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Runs `prepare` or `test` to its end. Dropping the future ends what it started.
     async fn run_job(&self, job: Job, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure>;
 
-    /// Whether the socket that accepts at `address` belongs to this replica; the error names the
+    /// Whether the socket that accepts at `door` belongs to this replica; the error names the
     /// holder. A backend whose replicas have addresses of their own says yes.
-    async fn owns_listener(&self, service: &ServiceKey, id: ReplicaId, address: SocketAddr) -> Result<(), String>;
+    async fn owns_listener(&self, service: &ServiceKey, id: ReplicaId, door: &Door) -> Result<(), String>;
 
     /// A service's output, oldest first. The channel closes after the last line, or with the
     /// receiver when following.

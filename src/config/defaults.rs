@@ -66,5 +66,9 @@ pub const MAX_REPLICAS: u32 = 10;
 pub const LOG_KEEP: Size = mib(16);
 /// `process.ports`.
 pub const PORTS: PortRange = PortRange(20_000, 29_999);
+/// `private.subnets`.
+pub const PRIVATE_SUBNETS: &str = "10.214.0.0/16";
+/// `private.idle`.
+pub const PRIVATE_IDLE: Time = seconds(3600);
 /// `docker.subnets`.
 pub const SUBNETS: &str = "10.213.0.0/16";

@@ -7,7 +7,6 @@ pub(super) fn feature(key: &str) -> Option<&'static str> {
             "TLS at the router's own listeners"
         }
         "proxyProtocol" => "the PROXY protocol",
-        "private" | "privateNetwork" | "network" | "dns" | "isolation" | "aliases" | "tcp" => "the private network",
         "cluster" | "peers" | "gossip" => "several routers as one",
         "kubernetes" | "kubeconfig" | "attach" => "the Kubernetes backend",
         "traces" | "tracing" | "otlp" => "traces",

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::defaults as d;
 use super::model::{self, Defaults, Router, ServiceHold as HoldModel};
 use super::scalar::{Positive, Time};
-use super::settings::{BackendKind, HalfClosed, Mode, Policy, ServiceHold, Sticky, TrafficRule, WakeRule, WhenIdle};
+use super::settings::{
+    BackendKind, HalfClosed, Mode, Policy, Protocol, ServiceHold, Sticky, TrafficRule, WakeRule, WhenIdle,
+};
 use super::validate::bytes;
 
 /// What decides about the services of one landscape.
@@ -75,6 +77,7 @@ impl<'m> Layers<'m> {
             hold: self.hold(name),
             traffic,
             idle_bytes: self.pick(name, |s| s.idle_bytes, |d| d.idle_bytes).map(|t| t.0),
+            protocols: self.service(name).map(protocols).unwrap_or_default(),
         }
     }
 
@@ -102,6 +105,18 @@ impl<'m> Layers<'m> {
     fn in_hold<T>(&self, name: &str, get: impl Fn(&'m HoldModel) -> Option<T>) -> Option<T> {
         self.pick(name, |s| get(&s.hold), |d| get(&d.hold))
     }
+}
+
+fn protocols(service: &model::Service) -> Vec<(u16, Protocol)> {
+    let protocol = |(port, spoken): (&String, &model::Protocol)| {
+        // The walk has told what is no port.
+        let port = port.parse().ok()?;
+        Some(match spoken {
+            model::Protocol::Http => (port, Protocol::Http),
+            model::Protocol::Tcp => (port, Protocol::Tcp),
+        })
+    };
+    service.protocols.iter().filter_map(protocol).collect()
 }
 
 fn when_idle(given: Option<model::WhenIdle>) -> WhenIdle {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::checks::Checks;
 use super::model;
-use crate::landscape::LandscapeSpec;
+use crate::landscape::{LandscapeSpec, ServiceSpec};
 use crate::yaml::field::{self, quote};
 
 /// Tells services that do not exist, and dependencies that cannot be kept.
@@ -17,6 +17,13 @@ pub(super) fn check(spec: &LandscapeSpec, landscape: &model::Landscape, at: &str
             c.key_error(&path, format!("the ci.yml has no service {}", quote(name)))
                 .help(format!("it has {}", listed(names())))
                 .help_nearest(name, names());
+        }
+        if let Some(spec) = spec.services.get(name.as_str()) {
+            for port in service.protocols.keys().filter(|p| !declares(spec, p)) {
+                let path = field::key(&format!("{path}.protocols"), port);
+                c.key_error(&path, format!("{} does not declare port {port}", quote(name)))
+                    .help(format!("it has {}", listed(spec.ports.iter().map(|p| p.number.to_string()))));
+            }
         }
         for (i, needed) in service.depends_on.iter().enumerate() {
             let path = field::index(&format!("{path}.dependsOn"), i);
@@ -42,8 +49,12 @@ pub(super) fn check(spec: &LandscapeSpec, landscape: &model::Landscape, at: &str
     }
 }
 
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.collect();
+fn declares(spec: &ServiceSpec, port: &str) -> bool {
+    spec.ports.iter().any(|p| port.parse() == Ok(p.number))
+}
+
+fn listed<S: ToString>(names: impl Iterator<Item = S>) -> String {
+    let names: Vec<String> = names.map(|name| name.to_string()).collect();
     match names.len() {
         0 => "none".into(),
         1..=12 => names.join(", "),

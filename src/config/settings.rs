@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::landscape::{LandscapeSpec, ServiceKey};
 
@@ -41,6 +41,8 @@ pub struct Settings {
     pub process: ProcessSettings,
     /// Docker backend.
     pub docker: DockerSettings,
+    /// The network between services; `None` switches it off.
+    pub private: Option<PrivateSettings>,
     /// Every landscape of the file, in its order.
     pub landscapes: Vec<LandscapeSettings>,
 }
@@ -87,6 +89,20 @@ pub struct Policy {
     pub traffic: Arc<[TrafficRule]>,
     /// An open stream on which no byte moved for so long is ended; `None`: never.
     pub idle_bytes: Option<Duration>,
+    /// What its ports speak in the private network, where that is not told from the first bytes.
+    pub protocols: Vec<(u16, Protocol)>,
+}
+
+/// What a port speaks in the private network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// Told from the first bytes.
+    #[default]
+    Detect,
+    /// HTTP/1.
+    Http,
+    /// Any other, passed on byte for byte.
+    Tcp,
 }
 
 /// When a service runs.
@@ -279,6 +295,8 @@ pub struct ProcessSettings {
     pub ports: (u16, u16),
     /// Whether `runAsUser: 0` is allowed.
     pub allow_root: bool,
+    /// Whether replicas get a network namespace of their own where that is possible.
+    pub namespaces: bool,
     /// Whether replicas may have host ports below 1024.
     pub low_ports: bool,
     /// Bytes of log kept a replica.
@@ -324,6 +342,21 @@ pub enum OnExit {
     Leave,
     /// They are stopped.
     Stop,
+}
+
+/// The network between the services of a landscape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrivateSettings {
+    /// Services' virtual addresses are of this range; `None`: of the first usual one that is free here.
+    pub addresses: Option<Ipv4Net>,
+    /// Networks for process replicas are cut from these, each a /24.
+    pub subnets: Vec<Ipv4Net>,
+    /// Who is asked for names that are not ours; empty: those that this machine asks.
+    pub resolvers: Vec<SocketAddr>,
+    /// Raw TCP on which nothing moved for so long is ended.
+    pub idle: Duration,
+    /// Whether process replicas reach what is outside of this machine.
+    pub egress: bool,
 }
 
 /// Credentials of one registry, read when needed.

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::checks::Checks;
 use super::defaults as d;
 use super::model;
 use super::scalar::{Cidr, Host, Prefix, Scalar, Size};
 use super::settings::{
-    AccessLog, DockerSettings, Domain, Hold, Limits, Listen, OnExit, ProcessSettings, Pull, Registry, Settings,
-    Timeouts,
+    AccessLog, DockerSettings, Domain, Hold, Limits, Listen, OnExit, PrivateSettings, ProcessSettings, Pull, Registry,
+    Settings, Timeouts,
 };
 use crate::landscape::{Plan, Plans};
 use crate::yaml::field::{self, quote};
@@ -39,6 +39,7 @@ pub(super) fn settings(router: &model::Router, c: &mut Checks<'_>) -> Settings {
         access_log: access_log(router.access_log.as_ref(), c),
         process: process(router, c),
         docker: docker(router, c),
+        private: private(router, c),
         landscapes: Vec::new(),
     }
 }
@@ -230,17 +231,74 @@ fn process(router: &model::Router, c: &mut Checks<'_>) -> ProcessSettings {
     ProcessSettings {
         ports: (ports.0, ports.1),
         allow_root: router.process.allow_root,
+        namespaces: router.process.namespaces != Some(model::Namespaces::Off),
         low_ports: router.process.low_ports,
         log_keep: keep.0,
     }
 }
 
-fn docker(router: &model::Router, c: &mut Checks<'_>) -> DockerSettings {
-    let docker = &router.docker;
-    let subnets = match &docker.subnets {
+fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings> {
+    let private = match &router.private {
+        Some(model::Private::Word(model::Off::Off)) => return None,
+        Some(model::Private::Settings(settings)) => settings.clone(),
+        None => model::PrivateSettings { egress: true, ..Default::default() },
+    };
+    let addresses = private.addresses.and_then(|net| v4(c, "private.addresses", net.0));
+    let mut subnets = Vec::new();
+    match &private.subnets {
+        Some(all) => {
+            for (i, net) in all.iter().enumerate() {
+                let path = field::index("private.subnets", i);
+                subnets.extend(v4(c, &path, net.0));
+            }
+        }
+        None => subnets.extend(d::PRIVATE_SUBNETS.parse::<Ipv4Net>()),
+    }
+    let docker = docker_subnets(router);
+    let near = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
+    for (i, net) in subnets.iter().enumerate() {
+        let path = field::index("private.subnets", i);
+        if addresses.as_ref().is_some_and(|a| near(a, net)) {
+            c.error(&path, format!("{net} overlaps `private.addresses`")).help("choose another network");
+        }
+        if subnets[..i].iter().any(|other| near(other, net)) {
+            c.error(&path, format!("{net} overlaps another one of the list")).help("remove one of them");
+        }
+        if docker.iter().any(|other| IpNet::V4(*net).contains(other) || other.contains(&IpNet::V4(*net))) {
+            c.error(&path, format!("{net} overlaps `docker.subnets`")).help("choose another network");
+        }
+    }
+    Some(PrivateSettings {
+        addresses,
+        subnets,
+        resolvers: private.resolvers.iter().flatten().map(|r| r.0).collect(),
+        idle: private.idle.map_or(d::PRIVATE_IDLE.0, |t| t.0),
+        egress: private.egress,
+    })
+}
+
+/// A network that pieces are cut from.
+fn v4(c: &mut Checks<'_>, path: &str, net: IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(net) if net.prefix_len() <= 24 && net.prefix_len() >= 8 => Some(net),
+        _ => {
+            c.error(path, format!("expected an IPv4 network from /8 to /24, found {net}"))
+                .help("such as 10.214.0.0/16");
+            None
+        }
+    }
+}
+
+fn docker_subnets(router: &model::Router) -> Vec<IpNet> {
+    match &router.docker.subnets {
         Some(all) => networks(all),
         None => d::SUBNETS.parse().into_iter().collect(),
-    };
+    }
+}
+
+fn docker(router: &model::Router, c: &mut Checks<'_>) -> DockerSettings {
+    let docker = &router.docker;
+    let subnets = docker_subnets(router);
     for (i, net) in subnets.iter().enumerate() {
         let path = field::index("docker.subnets", i);
         if net.addr().is_ipv6() || net.prefix_len() > 24 {

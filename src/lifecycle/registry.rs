@@ -17,6 +17,7 @@ use super::follower::Follower;
 use super::landscape::Landscape;
 use super::ledger::Ledger;
 use super::machine::{Config, Event};
+use super::neighbours::Neighbours;
 use super::pins::Pins;
 use super::prepare::Prepare;
 use super::service::Service;
@@ -66,6 +67,7 @@ struct Inner {
     ledger: Arc<Ledger>,
     pins: Arc<Pins>,
     adoption: Adoption,
+    neighbours: Arc<Neighbours>,
 }
 
 /// See the module's words. Everything here runs on the control runtime.
@@ -87,8 +89,14 @@ impl Lifecycle {
             prober: Arc::default(),
             events: broadcast::channel(EVENTS).0,
             adoption: Adoption::default(),
+            neighbours: Arc::default(),
         });
         Self { inner }
+    }
+
+    /// Who has which address on its landscape's network.
+    pub fn neighbours(&self) -> &Arc<Neighbours> {
+        &self.inner.neighbours
     }
 
     /// Another bound for what frozen replicas keep, see [`LifecycleSettings::paused_memory`].
@@ -114,6 +122,7 @@ impl Lifecycle {
         drop(self);
         while let Some(Observation { service, seen }) = observations.recv().await {
             let Some(inner) = inner.upgrade() else { return };
+            inner.neighbours.observe(&service, &seen);
             // A service's replicas are the oldest life's that goes on: the next one waits for its end.
             let its = |h: &&Handle| h.backend == kind && *h.service.key() == service && !h.done.is_cancelled();
             let ending = inner.ending.lock().iter().find(its).cloned();

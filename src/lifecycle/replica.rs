@@ -1,12 +1,11 @@
 //! A replica as a request sees it, and the lease that a request holds on it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::service::Service;
 use super::word::{LeaseWord, Released};
-use crate::backend::{Addresses, ReplicaId};
+use crate::backend::{Addresses, Door, ReplicaId};
 use crate::balance::{Candidate, Passive};
 
 /// A replica in rotation (or leaving it). Shared by every request that holds a lease on it.
@@ -121,7 +120,7 @@ impl Lease {
     }
 
     /// Where the declared `port` of the replica is reached.
-    pub fn address(&self, port: u16) -> Option<SocketAddr> {
+    pub fn door(&self, port: u16) -> Option<Door> {
         self.replica.addresses.of(port)
     }
 

@@ -204,6 +204,15 @@ impl Service {
         Some(lease)
     }
 
+    /// A lease on this very replica, for a connection that is open to it; `None` once it is leaving.
+    pub fn lease_on(self: &Arc<Self>, replica: &Arc<Replica>) -> Option<Lease> {
+        let lease = Lease::take(self, replica, Use::Counts)?;
+        if self.watched.load(Ordering::Relaxed) {
+            self.tell_of_use();
+        }
+        Some(lease)
+    }
+
     #[cold]
     fn tell_of_use(&self) {
         if self.watched.swap(false, Ordering::Relaxed) {

@@ -80,7 +80,7 @@ impl Fake {
         });
         let running = Running { task: task.abort_handle(), address, digest: w.spec.run_digest() };
         self.running.lock().insert((service.clone(), w.id), running);
-        self.see(service, Seen::Running(w.id, Addresses(vec![(3000, address)])));
+        self.see(service, Seen::Running(w.id, Addresses::new(vec![(3000, address)])));
     }
 }
 
@@ -106,7 +106,7 @@ impl Backend for Fake {
             id: *id,
             digest: r.digest.clone(),
             goal: Some(Goal::Run),
-            addresses: Addresses(vec![(3000, r.address)]),
+            addresses: Addresses::new(vec![(3000, r.address)]),
             since: std::time::SystemTime::now(),
         });
         Ok(found.collect())
@@ -132,7 +132,7 @@ impl Backend for Fake {
         tokio::time::sleep(self.job_takes).await;
         Ok(())
     }
-    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: SocketAddr) -> Result<(), String> {
+    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: &Door) -> Result<(), String> {
         Ok(())
     }
     async fn logs(&self, _: &ServiceKey, _: LogQuery) -> Result<mpsc::Receiver<LogLine>, BackendError> {
@@ -209,7 +209,7 @@ async fn a_cold_request_gets_a_replica_and_the_next_one_at_once() {
     let held = web.hold(demand()).await.unwrap();
     assert!(held.waited > Duration::ZERO);
     held.lease.report(Outcome::Answered);
-    let address = held.lease.address(3000).unwrap();
+    let address = held.lease.door(3000).unwrap().address;
     tokio::net::TcpStream::connect(address).await.unwrap();
     assert!(web.try_lease(Use::Counts, None).is_some());
     assert_eq!((r.starts(), web.held(), web.in_flight()), (1, 0, 1));
@@ -308,7 +308,7 @@ async fn around_the_idle_boundary_no_request_fails() {
             Some(lease) => lease,
             None => web.hold(demand()).await.unwrap().lease,
         };
-        let address = lease.address(3000).unwrap();
+        let address = lease.door(3000).unwrap().address;
         tokio::net::TcpStream::connect(address).await.unwrap();
         drop(lease);
         tokio::time::sleep(Duration::from_micros(2_000 + n % 20 * 150)).await;

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use tokio::io::unix::AsyncFd;
 
-use super::thread::{Accepted, Thread};
-use crate::proxy::{Answer, ErrorCode};
+use super::thread::{Accepted, Source, Thread};
+use crate::proxy::{Answer, Entry, ErrorCode, wire};
 
 /// Accepted in a row before connections get their turn.
 const IN_A_ROW: u32 = 64;
@@ -20,7 +20,7 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 const REFUSALS: usize = 256;
 
 /// Accepts until the task is aborted.
-pub(super) async fn accept(thread: Rc<Thread>, listener: AsyncFd<TcpListener>, id: u64) {
+pub(super) async fn accept(thread: Rc<Thread>, listener: AsyncFd<TcpListener>, source: &Source) {
     let mut spare = spare();
     let mut told = false;
     loop {
@@ -32,7 +32,7 @@ pub(super) async fn accept(thread: Rc<Thread>, listener: AsyncFd<TcpListener>, i
             match accept_one(listener.get_ref()) {
                 Ok((stream, peer)) => {
                     told = false;
-                    give(&thread, stream, peer, id);
+                    give(&thread, stream, peer, source);
                 }
                 Err(Errno::WOULDBLOCK) => {
                     ready.clear_ready();
@@ -77,9 +77,9 @@ pub(super) async fn accept(thread: Rc<Thread>, listener: AsyncFd<TcpListener>, i
 }
 
 /// Accepts what the system has queued for a listener that is about to close: closing would reset it.
-pub(super) fn empty(thread: &Rc<Thread>, listener: &TcpListener, id: u64) {
+pub(super) fn empty(thread: &Rc<Thread>, listener: &TcpListener, source: &Source) {
     while let Ok((stream, peer)) = accept_one(listener) {
-        give(thread, stream, peer, id);
+        give(thread, stream, peer, source);
     }
 }
 
@@ -89,9 +89,18 @@ fn accept_one(listener: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> 
     Ok((fd.into(), peer))
 }
 
-fn give(thread: &Rc<Thread>, stream: TcpStream, peer: SocketAddr, listener: u64) {
+fn give(thread: &Rc<Thread>, stream: TcpStream, peer: SocketAddr, source: &Source) {
     match thread.count().admit(thread.number()) {
-        Some(counted) => thread.pass_on(Accepted { stream, peer, listener, counted }),
+        Some(counted) => {
+            let entry = source.segment.as_ref().map(|segment| Entry::of(segment, &stream)).transpose();
+            match entry {
+                Ok(entry) => thread.pass_on(Accepted { stream, peer, listener: source.id, entry, counted }),
+                // It was not sent to a virtual address.
+                Err(_) => wire::reset(&stream),
+            }
+        }
+        // What is spoken there may not be HTTP.
+        None if source.segment.is_some() => wire::reset(&stream),
         None => refuse(thread, stream),
     }
 }

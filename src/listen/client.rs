@@ -2,7 +2,7 @@
 
 mod io;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use tokio::net::TcpStream;
 use super::clock::{Clock, Tick};
 use super::scan::HeadScan;
 use crate::observe::RouterStats;
+use crate::observe::calls::Connected;
 use crate::proxy::wire::{self, Waiting};
-use crate::proxy::{ErrorCode, Tunnel};
+use crate::proxy::{Entry, ErrorCode, Tunnel};
 
 pub use io::ClientIo;
 
@@ -34,6 +35,8 @@ pub enum Phase {
     Waiting,
     /// Bodies or a tunnel move.
     Streaming,
+    /// Bytes of another protocol than HTTP are passed on.
+    Relaying,
 }
 
 /// See the module's words.
@@ -75,6 +78,11 @@ pub struct Client {
     pipelined: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
     peer_text: RefCell<Option<HeaderValue>>,
+    /// The private port that it came to, and its caller.
+    entry: Option<Entry>,
+    caller: OnceCell<Connected>,
+    /// Nothing has moved on a relayed connection for a while.
+    quiet: Cell<bool>,
 }
 
 impl Client {
@@ -117,7 +125,32 @@ impl Client {
             pipelined: Cell::new(false),
             tunnel: RefCell::new(None),
             peer_text: RefCell::new(None),
+            entry: None,
+            caller: OnceCell::new(),
+            quiet: Cell::new(false),
         }
+    }
+
+    /// It came to a private port.
+    pub(super) fn at(mut self, entry: Option<Entry>) -> Self {
+        self.entry = entry;
+        self
+    }
+
+    /// The private port that it came to.
+    pub fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
+    }
+
+    /// Who calls, on a private port.
+    pub fn caller(&self) -> Option<&Connected> {
+        self.caller.get()
+    }
+
+    /// See [`Client::caller`]; told once.
+    pub fn set_caller(&self, caller: Connected) {
+        // A second one would only be counted twice.
+        let _known = self.caller.set(caller);
     }
 
     /// The client's address.
@@ -180,6 +213,7 @@ impl Client {
                 let limit = self.idle_bytes.get().map_or(deadlines.idle, |l| l.min(deadlines.idle));
                 (self.moved.get(), limit)
             }
+            Phase::Relaying => (self.moved.get(), self.idle_bytes.get().unwrap_or(deadlines.idle)),
         };
         if now.since(since) >= limit && !self.expired.replace(true) {
             self.wake();
@@ -214,8 +248,21 @@ impl Client {
         match self.phase.get() {
             Phase::Idle => true,
             Phase::Header => self.untouched(),
+            Phase::Relaying => self.quiet.get(),
             Phase::Busy | Phase::Waiting | Phase::Streaming => false,
         }
+    }
+
+    /// Bytes are relayed; it expires when none moved for `idle`. `quiet`: it may be closed at any moment.
+    pub fn relay(&self, idle: Duration, quiet: bool) {
+        self.idle_bytes.set(Some(idle));
+        self.quiet.set(quiet);
+        self.enter(Phase::Relaying);
+    }
+
+    /// Whether a relayed connection is no longer wanted.
+    pub fn may_part(&self) -> bool {
+        self.close_idle.replace(false) && self.quiet.get()
     }
 
     // ----- the client's leaving -----
@@ -247,7 +294,7 @@ impl Client {
     }
 
     /// The connection is broken: reset, or failed.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.stream.try_io(Interest::ERROR, || Ok(())).is_ok()
     }
 
@@ -258,7 +305,7 @@ impl Client {
 
     // ----- the task that serves it -----
 
-    pub(super) fn remember(&self, waker: &Waker) {
+    pub(crate) fn remember(&self, waker: &Waker) {
         let mut kept = self.waker.borrow_mut();
         if kept.as_ref().is_none_or(|w| !w.will_wake(waker)) {
             *kept = Some(waker.clone());

@@ -29,6 +29,14 @@ enum End {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(thread: Rc<Thread>, client: Rc<Client>) {
+    if client.entry().is_some() {
+        // Boxed: an idle public connection is not to be larger for it.
+        match Box::pin(proxy::sort(thread.local(), &client)).await {
+            proxy::Sorted::Http => {}
+            proxy::Sorted::Raw(port) => return Box::pin(proxy::relay(thread.local().clone(), client, port)).await,
+            proxy::Sorted::Refused => return proxy::wire::reset(client.stream()),
+        }
+    }
     let local = thread.local().clone();
     let most = local.loaded().snapshot.rules.limits.header;
     let early = {

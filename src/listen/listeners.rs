@@ -1,5 +1,6 @@
 //! The handle from outside.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use super::bind::{self, BindError};
 use super::count::Count;
 use super::thread::{self, Order};
-use crate::proxy::{CurrentSnapshot, Shared};
+use crate::proxy::{CurrentSnapshot, Segment, Shared};
 
 /// An idle connection of a router that ends may wait so long for a last request.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ pub struct Listeners {
 #[derive(Default)]
 struct Open {
     listeners: Vec<Listener>,
+    /// By interface.
+    private: HashMap<Arc<str>, (u64, TcpListener)>,
     next: u64,
 }
 
@@ -129,7 +132,7 @@ impl Listeners {
         for (wanted, bound, socket, theirs) in fresh {
             let id = open.next;
             open.next += 1;
-            self.tell(id as usize % self.orders.len(), Order::Listen(id, theirs));
+            self.tell(id as usize % self.orders.len(), Order::Listen(id, theirs, None));
             open.listeners.push(Listener { id, wanted, bound, socket });
         }
         open.listeners.retain(|listener| {
@@ -143,6 +146,26 @@ impl Listeners {
         wanted.iter().map(|&address| bound(address)).collect()
     }
 
+    /// Accepts what a landscape's replicas send to virtual addresses, on the interface of this name.
+    pub fn serve_private(&self, interface: Arc<str>, segment: Arc<Segment>, socket: TcpListener) -> io::Result<()> {
+        let theirs = socket.try_clone()?;
+        let mut open = self.open.lock();
+        let id = open.next;
+        open.next += 1;
+        self.tell(id as usize % self.orders.len(), Order::Listen(id, theirs, Some(segment)));
+        if let Some((before, _)) = open.private.insert(interface, (id, socket)) {
+            self.tell_all(|| Order::Unlisten(before));
+        }
+        Ok(())
+    }
+
+    /// Stops accepting on an interface; its connections finish.
+    pub fn end_private(&self, interface: &str) {
+        if let Some((id, _)) = self.open.lock().private.remove(interface) {
+            self.tell_all(|| Order::Unlisten(id));
+        }
+    }
+
     /// The addresses that are listened on, as bound.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.open.lock().listeners.iter().map(|l| l.bound).collect()
@@ -153,6 +176,12 @@ impl Listeners {
     pub fn descriptors(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
         let open = self.open.lock();
         open.listeners.iter().map(|l| Ok((l.wanted, l.socket.try_clone()?.into()))).collect()
+    }
+
+    /// The same of the private listeners, each with its interface.
+    pub fn private_descriptors(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let open = self.open.lock();
+        open.private.iter().map(|(name, (_, socket))| Ok((name.to_string(), socket.try_clone()?.into()))).collect()
     }
 
     /// Changes how many client connections there may be.
@@ -182,8 +211,10 @@ impl Listeners {
     /// Accepts nothing more; open connections finish, their next answers carry `Connection: close`.
     pub fn stop_accepting(&self) {
         let mut open = self.open.lock();
-        for listener in open.listeners.drain(..) {
-            self.tell_all(|| Order::Unlisten(listener.id));
+        let public: Vec<u64> = open.listeners.drain(..).map(|l| l.id).collect();
+        let private: Vec<u64> = open.private.drain().map(|(_, (id, _))| id).collect();
+        for id in public.into_iter().chain(private) {
+            self.tell_all(|| Order::Unlisten(id));
         }
     }
 

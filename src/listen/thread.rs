@@ -16,7 +16,7 @@ use super::client::{Client, Deadlines};
 use super::clock::Clock;
 use super::connection;
 use super::count::{Count, Counted};
-use crate::proxy::{CurrentSnapshot, Local, Shared};
+use crate::proxy::{CurrentSnapshot, Entry, Local, Segment, Shared};
 
 /// An accepted connection on its way to its thread.
 #[derive(Debug)]
@@ -24,7 +24,16 @@ pub(super) struct Accepted {
     pub stream: TcpStream,
     pub peer: SocketAddr,
     pub listener: u64,
+    /// The private port that it came to.
+    pub entry: Option<Entry>,
     pub counted: Counted,
+}
+
+/// Where connections come from.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub id: u64,
+    pub segment: Option<Arc<Segment>>,
 }
 
 /// What a thread is told.
@@ -32,8 +41,9 @@ pub(super) struct Accepted {
 pub(super) enum Order {
     /// Serve this.
     Serve(Accepted),
-    /// Accept on this listener; it is on no other thread.
-    Listen(u64, TcpListener),
+    /// Accept on this listener, which is on no other thread; with the landscape's interface that
+    /// it is on, if it is a private one.
+    Listen(u64, TcpListener, Option<Arc<Segment>>),
     /// Stop accepting on it. Its connections finish, with `Connection: close`.
     Unlisten(u64),
     /// Let all connections finish; those that were idle for so long are closed.
@@ -112,7 +122,7 @@ impl Thread {
     }
 
     fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let Accepted { stream, peer, listener, counted } = accepted;
+        let Accepted { stream, peer, listener, entry, counted } = accepted;
         let stream = match stream.set_nodelay(true).and_then(|()| tokio::net::TcpStream::from_std(stream)) {
             Ok(stream) => stream,
             // Reset before it began.
@@ -120,7 +130,7 @@ impl Thread {
         };
         self.clock.advance();
         let stats = self.local.shared().stats.clone();
-        let client = Rc::new(Client::new(stream, peer, listener, self.clock.clone(), stats));
+        let client = Rc::new(Client::new(stream, peer, listener, self.clock.clone(), stats).at(entry));
         {
             let draining = self.draining.borrow();
             if draining.all.is_some() || draining.listeners.contains(&listener) {
@@ -139,11 +149,11 @@ impl Thread {
         self.work.notify_one();
     }
 
-    fn listen(self: &Rc<Self>, id: u64, listener: TcpListener) {
+    fn listen(self: &Rc<Self>, id: u64, listener: TcpListener, segment: Option<Arc<Segment>>) {
         let watched = listener.try_clone().and_then(accept::watch);
         match watched {
             Ok(watched) => {
-                let task = tokio::task::spawn_local(accepting(self.clone(), watched, listener, id));
+                let task = tokio::task::spawn_local(accepting(self.clone(), watched, listener, Source { id, segment }));
                 self.listeners.borrow_mut().insert(id, task.abort_handle());
             }
             Err(error) => tracing::error!("a listener cannot be watched, it accepts nothing: {error}"),
@@ -223,15 +233,15 @@ impl Drop for Ending {
 }
 
 /// Accepts until aborted; what is queued then is accepted still, for closing would reset it.
-async fn accepting(thread: Rc<Thread>, watched: AsyncFd<TcpListener>, listener: TcpListener, id: u64) {
-    struct Queue(Rc<Thread>, TcpListener, u64);
+async fn accepting(thread: Rc<Thread>, watched: AsyncFd<TcpListener>, listener: TcpListener, source: Source) {
+    struct Queue(Rc<Thread>, TcpListener, Source);
     impl Drop for Queue {
         fn drop(&mut self) {
-            accept::empty(&self.0, &self.1, self.2);
+            accept::empty(&self.0, &self.1, &self.2);
         }
     }
-    let _queue = Queue(thread.clone(), listener, id);
-    accept::accept(thread, watched, id).await;
+    let queue = Queue(thread.clone(), listener, source);
+    accept::accept(thread, watched, &queue.2).await;
 }
 
 /// The whole of a data thread, until it is told to end.
@@ -260,7 +270,7 @@ pub(super) async fn run(
     while let Some(order) = orders.recv().await {
         match order {
             Order::Serve(accepted) => thread.serve(accepted),
-            Order::Listen(id, listener) => thread.listen(id, listener),
+            Order::Listen(id, listener, segment) => thread.listen(id, listener, segment),
             Order::Unlisten(id) => thread.unlisten(id),
             Order::Drain(grace) => thread.drain(grace),
             Order::End => break,

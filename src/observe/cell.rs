@@ -48,6 +48,28 @@ impl Gauge {
     }
 }
 
+/// The last time that something happened, in whole seconds.
+#[derive(Debug, Default)]
+pub struct Moment(AtomicU64);
+
+impl Moment {
+    /// It happened now, so long after the Unix epoch.
+    pub fn set(&self, now: Duration) {
+        // Reading first keeps the cache line shared while it happens often.
+        if self.0.load(Ordering::Relaxed) != now.as_secs() {
+            self.0.store(now.as_secs(), Ordering::Relaxed);
+        }
+    }
+
+    /// When, after the Unix epoch; `None`: never.
+    pub fn get(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        }
+    }
+}
+
 /// Durations by bucket. Each bucket counts its own; a scrape adds them up.
 #[derive(Debug)]
 pub struct Histogram<const N: usize> {

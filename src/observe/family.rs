@@ -50,6 +50,14 @@ families! {
         "Time until the service is switched off if nobody uses it; absent while something keeps it awake.";
     UPSTREAM_CONNECTIONS = GAUGE "landscape_router_upstream_connections" ["landscape", "service"]
         "Open connections to replicas and targets, in use or idle.";
+    PRIVATE_CONNECTIONS = COUNTER "landscape_router_private_connections_total" ["landscape", "service", "peer"]
+        "Connections to a service over the private network, by the service that called.";
+    PRIVATE_OPEN = GAUGE "landscape_router_private_connections" ["landscape", "service", "peer"]
+        "Connections to a service over the private network that are open, by the service that called.";
+    PRIVATE_REQUESTS = COUNTER "landscape_router_private_requests_total" ["landscape", "service", "peer"]
+        "HTTP requests to a service over the private network that ended, by the service that called.";
+    PRIVATE_BYTES = COUNTER "landscape_router_private_bytes_total" ["landscape", "service", "peer", "direction"]
+        "Bytes that a service received from a peer and sent to it over the private network.";
     CONNECTIONS = GAUGE "landscape_router_connections" []
         "Open connections of clients.";
     CONNECTIONS_REFUSED = COUNTER "landscape_router_connections_refused_total" []

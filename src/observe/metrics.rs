@@ -76,6 +76,7 @@ impl Collector for Everything {
     fn collect(&self) -> Vec<MetricFamily> {
         let services = self.source.services();
         let mut families = traffic(&services, &self.router.unrouted);
+        families.extend(private(&services));
         families.extend(life(&services));
         families.extend(router(&self.router));
         families.extend(process::families(self.router.started()));
@@ -114,6 +115,29 @@ fn traffic(services: &[Sample], unrouted: &ServiceStats) -> Vec<MetricFamily> {
         f::REQUEST_DURATION.with(durations),
         f::RETRIES.with(retries),
         f::UPSTREAM_CONNECTIONS.with(upstream),
+    ]
+}
+
+/// Who calls whom over the private network.
+fn private(services: &[Sample]) -> Vec<MetricFamily> {
+    let (mut connections, mut open, mut requests, mut bytes) = (vec![], vec![], vec![], vec![]);
+    for sample in services {
+        let (landscape, service) = (&*sample.key.landscape, &*sample.key.service);
+        for (peer, caller) in sample.stats.calls.all() {
+            let labels = [landscape, service, &peer];
+            connections.push(f::PRIVATE_CONNECTIONS.sample(&labels, caller.connections.get() as f64));
+            open.push(f::PRIVATE_OPEN.sample(&labels, caller.open.get() as f64));
+            requests.push(f::PRIVATE_REQUESTS.sample(&labels, caller.requests.get() as f64));
+            for (direction, count) in [("received", &caller.received), ("sent", &caller.sent)] {
+                bytes.push(f::PRIVATE_BYTES.sample(&[landscape, service, &peer, direction], count.get() as f64));
+            }
+        }
+    }
+    vec![
+        f::PRIVATE_CONNECTIONS.with(connections),
+        f::PRIVATE_OPEN.with(open),
+        f::PRIVATE_REQUESTS.with(requests),
+        f::PRIVATE_BYTES.with(bytes),
     ]
 }
 

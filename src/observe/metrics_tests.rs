@@ -130,7 +130,10 @@ fn requests_are_told_by_status_and_those_without_a_service_under_a_dash() {
 
 #[test]
 fn every_counter_is_there_before_its_first_count() {
-    let s = scrape(vec![sample("4711", "web")]);
+    let web = sample("4711", "web");
+    // Whoever has not called is not known.
+    web.stats.calls.of("api");
+    let s = scrape(vec![web]);
     let text = s.text();
     for family in f::ALL.iter().filter(|f| f.kind == prometheus::proto::MetricType::COUNTER) {
         assert!(text.contains(&format!("# TYPE {} counter", family.name)), "{} is absent", family.name);

@@ -6,6 +6,7 @@
 //! thread.
 
 pub mod access_log;
+pub mod calls;
 pub mod cell;
 mod clock;
 mod family;

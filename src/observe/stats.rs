@@ -7,6 +7,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::calls::Calls;
 use super::cell::{Counter, Gauge, Histogram};
 
 const fn ms(ms: u64) -> Duration {
@@ -150,6 +151,8 @@ pub struct ServiceStats {
     pub retries: Counter,
     /// Open connections to its replicas or targets, in use or idle.
     pub upstream_connections: Gauge,
+    /// Who calls it over the private network.
+    pub calls: Calls,
     /// Requests and open streams to a URL; those to replicas are counted by their leases.
     pub forwarding: Gauge,
 }
@@ -164,6 +167,7 @@ impl Default for ServiceStats {
             hold_rejections: Default::default(),
             retries: Counter::default(),
             upstream_connections: Gauge::default(),
+            calls: Calls::default(),
             forwarding: Gauge::default(),
         }
     }

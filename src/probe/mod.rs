@@ -10,7 +10,7 @@ pub mod schedule;
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 pub use schedule::{Schedule, Verdict, Watch};
 
-use crate::backend::{Addresses, Backend, ReplicaId};
+use crate::backend::{Addresses, Backend, Door, ReplicaId};
 use crate::landscape::{Health, ServiceSpec};
 
 /// How long a starting replica's first answer may take before it is asked again: a page that is
@@ -79,7 +79,7 @@ impl Target {
         }
     }
 
-    fn address(&self) -> io::Result<SocketAddr> {
+    fn door(&self) -> io::Result<Door> {
         let port = self.port();
         self.addresses.of(port).ok_or_else(|| io::Error::other(format!("it has no address for port {port}")))
     }
@@ -106,16 +106,17 @@ impl Prober {
         let mut owned = None;
         loop {
             match open(target).await {
-                Ok((stream, address)) => {
+                Ok((stream, door)) => {
+                    let address = door.address;
                     if owned != Some(address) {
-                        let owner = target.backend.owns_listener(&target.spec.key, target.id, address).await;
+                        let owner = target.backend.owns_listener(&target.spec.key, target.id, &door).await;
                         match owner {
                             Ok(()) => owned = Some(address),
                             Err(holder) => return Start::TakenBy(holder),
                         }
                     }
                     match ask(target, stream, FIRST_ANSWER).await {
-                        Ok(()) => return Start::Ready(with_ip(&target.addresses, address.ip())),
+                        Ok(()) => return Start::Ready(target.addresses.with_ip(address.ip())),
                         Err(e) => problem(e.to_string()),
                     }
                 }
@@ -132,9 +133,9 @@ impl Prober {
     }
 }
 
-/// A connection to the port that is probed, and the address that accepted.
-async fn open(target: &Target) -> io::Result<(TcpStream, SocketAddr)> {
-    connect(target.address()?).await
+/// A connection to the port that is probed, and the door that opened.
+async fn open(target: &Target) -> io::Result<(TcpStream, Door)> {
+    connect(target.door()?).await
 }
 
 /// One GET, where the health asks for more than a connection.
@@ -151,27 +152,22 @@ async fn ask(target: &Target, stream: TcpStream, patience: Duration) -> io::Resu
 }
 
 /// Connects; an application that listens on `::1` alone is found there.
-async fn connect(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
-    let one = |at: SocketAddr| async move {
-        match timeout(Watch::TIMEOUT, TcpStream::connect(at)).await {
+async fn connect(door: Door) -> io::Result<(TcpStream, Door)> {
+    let one = |door: Door| async move {
+        match timeout(Watch::TIMEOUT, door.connect()).await {
             // A connect from an ephemeral port to itself succeeds where nobody listens.
-            Ok(Ok(stream)) if stream.local_addr()? == at => Err(io::ErrorKind::ConnectionRefused.into()),
+            Ok(Ok(stream)) if stream.local_addr()? == door.address => Err(io::ErrorKind::ConnectionRefused.into()),
             Ok(connected) => connected,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the connect takes more than 2 s")),
         }
     };
-    let refused = match one(address).await {
-        Ok(stream) => return Ok((stream, address)),
-        Err(e) => io::Error::new(e.kind(), format!("port {} does not accept: {e}", address.port())),
+    let refused = match one(door.clone()).await {
+        Ok(stream) => return Ok((stream, door)),
+        Err(e) => io::Error::new(e.kind(), format!("port {} does not accept: {e}", door.address.port())),
     };
-    if address.ip() != Ipv4Addr::LOCALHOST {
+    if door.address.ip() != Ipv4Addr::LOCALHOST {
         return Err(refused);
     }
-    let twin = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
-    one(twin).await.map(|stream| (stream, twin)).map_err(|_| refused)
-}
-
-/// The same ports at the address that answered.
-fn with_ip(addresses: &Addresses, ip: IpAddr) -> Addresses {
-    Addresses(addresses.0.iter().map(|&(port, at)| (port, SocketAddr::new(ip, at.port()))).collect())
+    let twin = door.with_ip(Ipv6Addr::LOCALHOST.into());
+    one(twin.clone()).await.map(|stream| (stream, twin)).map_err(|_| refused)
 }

@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::backend::*;
 use crate::config::settings::BackendKind;
@@ -41,7 +43,7 @@ impl Backend for Owner {
     async fn run_job(&self, _: Job, _: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
         Ok(())
     }
-    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: SocketAddr) -> Result<(), String> {
+    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: &Door) -> Result<(), String> {
         self.asked.fetch_add(1, SeqCst);
         self.holder.clone().map_or(Ok(()), Err)
     }
@@ -74,7 +76,7 @@ fn target(at: SocketAddr, health: Health, owner: &Arc<Owner>) -> Target {
     Target {
         spec: Arc::new(spec),
         id: ReplicaId { ordinal: 0, generation: 1 },
-        addresses: Addresses(vec![(3000, at), (9000, SocketAddr::new(at.ip(), 1))]),
+        addresses: Addresses::new(vec![(3000, at), (9000, SocketAddr::new(at.ip(), 1))]),
         backend: owner.clone(),
     }
 }
@@ -145,8 +147,8 @@ async fn what_listens_later_is_found_and_what_listens_on_ipv6_alone_too() {
     });
     let (start, problems) = until_ready(&target(at, Health::Tcp { port: 3000 }, &Arc::default())).await;
     let Start::Ready(addresses) = start else { panic!("{start:?}") };
-    assert_eq!(addresses.of(3000), Some(six));
-    assert!(addresses.of(9000).unwrap().is_ipv6(), "its other ports are at the same address");
+    assert_eq!(addresses.of(3000), Some(Door::at(six)));
+    assert!(addresses.of(9000).unwrap().address.is_ipv6(), "its other ports are at the same address");
     assert!(problems[0].contains("does not accept"), "{problems:?}");
     drop(later.await);
 }

@@ -6,7 +6,6 @@
 //! another replica: [`super::again`].
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +26,7 @@ use super::turn::others_first;
 use super::upstream::{self, Broken, Stream, Upstream};
 use super::usage::Usage;
 use super::{ErrorCode, headers, replay};
+use crate::backend::Door;
 use crate::landscape::TargetUrl;
 use crate::lifecycle::{Lease, Outcome, Use};
 use crate::listen::Phase;
@@ -248,12 +248,12 @@ impl Outgoing {
         self.usage.client().enter(Phase::Busy);
         let stream = match &endpoint.target {
             Target::Replicas { port, .. } => {
-                let address = self.usage.current().and_then(|lease| lease.address(*port));
-                let Some(address) = address else {
+                let door = self.usage.current().and_then(|lease| lease.door(*port));
+                let Some(door) = door else {
                     tracing::warn!(service = %endpoint.key, port, "a replica has no such port");
                     return Err(Some(ErrorCode::UpstreamConnect.into()));
                 };
-                self.to_replica(endpoint, address, limit).await?
+                self.to_replica(endpoint, &door, limit).await?
             }
             Target::Url(url) => match self.usage.local().shared().targets.connect(url, &rules.targets, limit).await {
                 Ok(stream) => stream,
@@ -266,13 +266,8 @@ impl Outgoing {
             .map_err(|_| Some(ErrorCode::UpstreamConnect.into()))
     }
 
-    async fn to_replica(
-        &self,
-        endpoint: &Endpoint,
-        address: SocketAddr,
-        limit: Duration,
-    ) -> Result<Stream, Option<Answer>> {
-        match upstream::connect(address, limit).await {
+    async fn to_replica(&self, endpoint: &Endpoint, door: &Door, limit: Duration) -> Result<Stream, Option<Answer>> {
+        match upstream::connect(door, limit).await {
             Ok(stream) => Ok(Stream::Plain(stream.into())),
             // Nothing left of ours: not the replica's fault.
             Err(error) if is_exhausted(&error) => {
@@ -280,7 +275,7 @@ impl Outgoing {
                 Err(Some(Answer::from(ErrorCode::Overloaded).retry(Duration::from_secs(1))))
             }
             Err(error) => {
-                tracing::debug!(service = %endpoint.key, %address, "no connection: {error}");
+                tracing::debug!(service = %endpoint.key, %door, "no connection: {error}");
                 self.report(Outcome::ConnectFailed);
                 Err(None)
             }

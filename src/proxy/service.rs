@@ -20,6 +20,7 @@ use super::endpoint::{Endpoint, Target};
 use super::forward::Outgoing;
 use super::hold;
 use super::local::{Loaded, Local};
+use super::private::Entry;
 use super::request_body::RequestBody;
 use super::snapshot::Rules;
 use super::usage::Usage;
@@ -76,7 +77,11 @@ async fn answer(local: Rc<Local>, client: Rc<Client>, request: Request<Incoming>
             return way.refuse(Answer::because(rejected.code, format!("({})", rejected.why)).closing());
         }
     };
-    let (endpoint, route) = match find(&local, &loaded, &survey, request.uri().path()) {
+    let found = match client.entry() {
+        Some(entry) => find_private(&loaded, entry, request.uri().path()),
+        None => find(&local, &loaded, &survey, request.uri().path()),
+    };
+    let (endpoint, route) = match found {
         Ok(found) => found,
         Err(answer) => return way.refuse(answer),
     };
@@ -123,6 +128,17 @@ fn find<'a>(
         Lookup::UnknownHost => return Err(ErrorCode::UnknownHost.into()),
         Lookup::Invalid { .. } => return Err(ErrorCode::LandscapeInvalid.into()),
     };
+    Ok((&route.target, route))
+}
+
+/// The same for a private port: the listener tells, whatever the Host field says.
+fn find_private<'a>(
+    loaded: &'a Loaded,
+    entry: &Entry,
+    path: &str,
+) -> Result<(&'a Arc<Endpoint>, &'a Route<Arc<Endpoint>>), Answer> {
+    let port = entry.port(&loaded.snapshot.private).ok_or(ErrorCode::Removed)?;
+    let route = port.paths.longest(path).ok_or(ErrorCode::NoRoute)?;
     Ok((&route.target, route))
 }
 
@@ -182,7 +198,8 @@ impl Outgoing {
         let demand = Demand {
             use_: self.use_,
             bytes: hold::buffered(request),
-            page: hold::is_navigation(request.method(), request.headers()),
+            // What a service asks for, no person looks at.
+            page: client.entry().is_none() && hold::is_navigation(request.method(), request.headers()),
             failed: None,
         };
         // Boxed: what is rare may not make every connection's future larger.

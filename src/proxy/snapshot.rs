@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use super::Endpoint;
+use super::private::PrivatePorts;
 use crate::config::settings::{BackendKind, Limits, Settings, Timeouts};
 use crate::landscape::TargetGuard;
 use crate::route::Table;
@@ -19,6 +20,8 @@ pub type CurrentSnapshot = Arc<ArcSwap<Snapshot>>;
 pub struct Snapshot {
     /// Host and path to endpoint.
     pub table: Table<Arc<Endpoint>>,
+    /// Virtual address to private port.
+    pub private: PrivatePorts,
     /// The rest.
     pub rules: Rules,
 }

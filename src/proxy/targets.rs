@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::upstream::{self, Stream};
+use crate::backend::Door;
 use crate::landscape::{TargetGuard, TargetRefusal, TargetUrl};
 
 /// An answer of the resolver is used for so long; it tells no lifetime.
@@ -110,7 +111,7 @@ impl Targets {
                 failure = TargetError::Refused { address: address.ip(), why };
                 continue;
             }
-            match upstream::connect(address, limit).await {
+            match upstream::connect(&Door::at(address), limit).await {
                 Ok(stream) if target.tls => {
                     let name = ServerName::try_from(target.host.to_string())
                         .map_err(|e| TargetError::Connect(io::Error::new(io::ErrorKind::InvalidInput, e)))?;

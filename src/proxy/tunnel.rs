@@ -43,18 +43,20 @@ impl fmt::Debug for Tunnel {
 
 /// One direction.
 #[derive(Default)]
-struct Pump {
+pub(super) struct Pump {
     /// Read, and not yet written.
     pending: Bytes,
-    moved: u64,
+    pub moved: u64,
     /// The reader has ended.
-    ended: bool,
+    pub ended: bool,
+    /// The end is not passed on yet.
+    pub withhold: bool,
     /// The writer was told so.
     done: bool,
 }
 
 /// The client's side. Not hyper's: the engine is done with it.
-struct ClientSide<'a>(&'a Client);
+pub(super) struct ClientSide<'a>(pub &'a Client);
 
 impl AsyncRead for ClientSide<'_> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -108,7 +110,13 @@ impl Tunnel {
 }
 
 impl Pump {
-    fn poll(
+    /// One whose reader's end is not passed on before [`Pump::withhold`] is lifted.
+    pub(super) fn withholding() -> Self {
+        Self { withhold: true, ..Self::default() }
+    }
+
+    /// Moves what can be moved. Ready when the reader's end was passed on.
+    pub(super) fn poll(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
@@ -127,6 +135,9 @@ impl Pump {
                 self.moved += n as u64;
             }
             if self.ended {
+                if self.withhold {
+                    return Poll::Pending;
+                }
                 ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
                 self.done = true;
                 return Poll::Ready(Ok(()));

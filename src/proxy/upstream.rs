@@ -9,7 +9,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use tokio_rustls::client::TlsStream;
 use super::bell::Bell;
 use super::request_body::RequestBody;
 use super::wire::{self, Waiting};
+use crate::backend::Door;
 use crate::observe::ServiceStats;
 
 /// The most that hyper reads at once.
@@ -248,10 +248,9 @@ pub(super) enum Broken {
 }
 
 /// Opens a TCP connection.
-pub(super) async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
-    let stream = tokio::time::timeout(limit, TcpStream::connect(address))
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+pub(super) async fn connect(door: &Door, limit: Duration) -> io::Result<TcpStream> {
+    let stream =
+        tokio::time::timeout(limit, door.connect()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -161,6 +161,10 @@ impl Drop for Usage {
         // A panic on the way is answered with 500 by whoever catches it.
         let status = if std::thread::panicking() { 500 } else { self.status };
         let duration = self.began.elapsed();
+        if let Some(caller) = self.client.caller() {
+            caller.requests.inc();
+            caller.called();
+        }
         let shared = self.local.shared();
         match &self.endpoint {
             Some(endpoint) => {

@@ -82,6 +82,22 @@ pub(crate) fn shut_sending(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
+/// Ends a connection so that the peer sees a reset, once its last owner lets go of it.
+pub(crate) fn reset<S: std::os::fd::AsFd>(stream: &S) {
+    // The connection may be over already, which is as good.
+    let _over = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+}
+
+/// Looks at what a socket's receive queue holds, without taking it; `None`: nothing came yet.
+pub(crate) fn peek_at(stream: &TcpStream, buf: &mut [u8]) -> io::Result<Option<usize>> {
+    use rustix::net::{RecvFlags, recv};
+    match recv(stream, buf, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, n)) => Ok(Some(n)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What a socket's receive queue holds, without taking it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::prefix::{PrefixTree, trimmed};
+use super::rewrite::strip_prefix_length;
 use super::table::{DomainPaths, Landscape, Route, Routes, Table};
 use crate::landscape::{LandscapeId, LandscapeSpec, PathTarget, ServiceSpec};
 
@@ -78,7 +79,7 @@ impl<T> TableBuilder<T> {
         for service in spec.services.values() {
             for rule in &service.paths {
                 let prefix: Arc<str> = trimmed(&rule.prefix).into();
-                let strip = if rule.strip && &*prefix != "/" { prefix.len() } else { 0 };
+                let strip = strip_prefix_length(&prefix, rule.strip);
                 let route = Route {
                     target: target(service, &rule.to),
                     landscape: id.clone(),

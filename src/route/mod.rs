@@ -19,7 +19,7 @@ pub use build::{Conflict, TableBuilder};
 pub use explain::{Destination, Explanation, Outcome};
 pub use host::{confused_ids, hostname};
 pub use prefix::PrefixTree;
-pub use rewrite::strip_prefix;
+pub use rewrite::{strip_prefix, strip_prefix_length};
 pub use table::{Lookup, Route, Shared, Table};
 
 #[cfg(test)]

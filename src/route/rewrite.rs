@@ -25,6 +25,12 @@ pub fn strip_prefix(path_and_query: &str, strip: usize) -> Cow<'_, str> {
     }
 }
 
+/// How many bytes of a path that `prefix` covers the service does not see.
+pub fn strip_prefix_length(prefix: &str, strip: bool) -> usize {
+    let prefix = super::prefix::trimmed(prefix);
+    if strip && prefix != "/" { prefix.len() } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

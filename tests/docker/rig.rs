@@ -107,7 +107,7 @@ impl Rig {
         let instance = format!("test-{}", random(12));
         let home = Home::new(format!("t{}", random(6)), "7", "localhost", dir.path().join("root"));
         let (sender, seen) = mpsc::unbounded_channel();
-        let backend = DockerBackend::new(settings.clone(), instance.clone(), &dir.path().join("state"), sender);
+        let backend = DockerBackend::new(settings.clone(), instance.clone(), &dir.path().join("state"), None, sender);
         Self { backend: Some(backend), seen, instance, home: Arc::new(home), dir, settings }
     }
 
@@ -116,7 +116,7 @@ impl Rig {
         self.backend = None;
         let (sender, seen) = mpsc::unbounded_channel();
         let state = self.dir.path().join("state");
-        self.backend = Some(DockerBackend::new(self.settings.clone(), self.instance.clone(), &state, sender));
+        self.backend = Some(DockerBackend::new(self.settings.clone(), self.instance.clone(), &state, None, sender));
         self.seen = seen;
     }
 
@@ -286,7 +286,7 @@ pub async fn get(addresses: &Addresses, path: &str) -> String {
     let address = addresses.of(3000).expect("port 3000");
     let begin = Instant::now();
     loop {
-        if let Ok(mut stream) = TcpStream::connect(address).await {
+        if let Ok(mut stream) = address.connect().await {
             let request = format!("GET {path} HTTP/1.0\r\n\r\n");
             let mut answer = String::new();
             if stream.write_all(request.as_bytes()).await.is_ok()

@@ -230,7 +230,7 @@ async fn landscapes_have_networks_of_their_own() {
     let first = rig.up(&one).await;
     let second = rig.up(&other).await;
     let subnet = |a: &landscape_router::backend::Addresses| {
-        a.of(3000).unwrap().ip().to_string().rsplit_once('.').unwrap().0.to_owned()
+        a.of(3000).unwrap().address.ip().to_string().rsplit_once('.').unwrap().0.to_owned()
     };
     assert_ne!(subnet(&first), subnet(&second));
     assert!(subnet(&first).starts_with("10.231."));

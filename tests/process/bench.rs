@@ -38,8 +38,13 @@ impl Bench {
         std::fs::create_dir(dir.path().join("root")).unwrap();
         // Tests run beside each other, and each has a part of the range.
         let first = 20_000 + (std::process::id() % 90) as u16 * 100 + fastrand::u16(..80);
-        let settings =
-            ProcessSettings { ports: (first, first + 20), allow_root: false, low_ports: false, log_keep: 1 << 20 };
+        let settings = ProcessSettings {
+            ports: (first, first + 20),
+            allow_root: false,
+            low_ports: false,
+            namespaces: false,
+            log_keep: 1 << 20,
+        };
         let mut options = ProcessOptions::new(settings, &dir.path().join("state"));
         options.shim = PathBuf::from(env!("CARGO_BIN_EXE_landscape-router"));
         options.control_groups = false;

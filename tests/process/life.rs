@@ -79,7 +79,7 @@ async fn the_environment_is_exactly_what_is_listed() {
     let addresses = bench.run(&spec).await;
     let text = bench.file("env").await;
     let mut env: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
-    let port = addresses.of(spec.primary_port).unwrap().port().to_string();
+    let port = addresses.of(spec.primary_port).unwrap().address.port().to_string();
     let root = bench.root();
     let state = bench.options.state.join("process/home/4711");
     assert_eq!(env.remove("PATH"), std::env::var("PATH").ok().as_deref());

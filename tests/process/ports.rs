@@ -26,9 +26,9 @@ async fn replicas_have_different_ports_and_own_what_listens_there() {
         let second_seen = bench.running(SECOND).await;
         let second = at(second_seen);
         assert_ne!(first, second);
-        for (id, own, other) in [(FIRST, first, second), (SECOND, second, first)] {
-            until_listening(own).await;
-            until_listening(other).await;
+        for (id, own, other) in [(FIRST, &first, &second), (SECOND, &second, &first)] {
+            until_listening(own.address).await;
+            until_listening(other.address).await;
             bench.backend.owns_listener(&spec.key, id, own).await.unwrap();
             let holder = bench.backend.owns_listener(&spec.key, id, other).await.unwrap_err();
             assert!(holder.contains("python3 (pid "), "{holder}");
@@ -37,9 +37,9 @@ async fn replicas_have_different_ports_and_own_what_listens_there() {
     };
     // Adopted ones hold their ports, and are known to from the first moment.
     assert_eq!(found.len(), 2);
-    bench.backend.owns_listener(&spec.key, FIRST, first).await.unwrap();
+    bench.backend.owns_listener(&spec.key, FIRST, &first).await.unwrap();
     bench.running(FIRST).await;
-    bench.backend.owns_listener(&spec.key, FIRST, first).await.unwrap();
+    bench.backend.owns_listener(&spec.key, FIRST, &first).await.unwrap();
     bench.backend.shutdown(true, GRACE).await;
 }
 
@@ -48,8 +48,8 @@ async fn a_grandchild_in_a_session_of_its_own_owns_its_listener() {
     let mut bench = Bench::new();
     let spec = bench.service(&["setsid sh -c 'python3 -m http.server --bind 127.0.0.1 $PORT; true' & wait"]);
     let at = bench.run(&spec).await.of(spec.primary_port).unwrap();
-    until_listening(at).await;
-    bench.backend.owns_listener(&spec.key, FIRST, at).await.unwrap();
+    until_listening(at.address).await;
+    bench.backend.owns_listener(&spec.key, FIRST, &at).await.unwrap();
     bench.backend.shutdown(true, GRACE).await;
 }
 
@@ -62,11 +62,11 @@ async fn an_application_that_ignores_port_on_a_taken_one_fails_with_the_holders_
     spec.primary_port = taken;
     spec.ports[0].number = taken;
     let mapped = bench.run(&spec).await.of(taken).unwrap();
-    assert_ne!(mapped.port(), taken);
+    assert_ne!(mapped.address.port(), taken);
     let failure = bench.ended(FIRST).await;
     assert_eq!(failure.kind, FailureKind::PortTaken, "{failure:?}");
     assert!(failure.detail.contains(&format!("(pid {})", std::process::id())), "{}", failure.detail);
-    assert!(failure.detail.contains(&format!("ignore PORT={}", mapped.port())), "{}", failure.detail);
+    assert!(failure.detail.contains(&format!("ignore PORT={}", mapped.address.port())), "{}", failure.detail);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,7 +94,8 @@ async fn a_port_is_given_again_once_its_replica_is_gone() {
         () = again => {}
         () = jobs => {}
     }
-    assert_eq!(before.of(spec.primary_port), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, spec.primary_port))));
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, spec.primary_port));
+    assert_eq!(before.of(spec.primary_port).map(|door| door.address), Some(at));
     bench.backend.shutdown(true, GRACE).await;
 }
 

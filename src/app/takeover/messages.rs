@@ -43,6 +43,9 @@ pub enum ToNew {
         /// As configured.
         admin: Option<SocketAddr>,
     },
+    /// Some of the private listeners, in answer to [`ToOld::Lives`]: the interfaces of the descriptors beside
+    /// this message.
+    Private(Vec<String>),
     /// Everything is given up. These services are still used by the old router's requests.
     Lives {
         /// Their names.

@@ -17,13 +17,14 @@ use crate::lifecycle::{Demand, Lifecycle, Refusal, Use};
 pub struct Predecessor {
     wire: Arc<Wire>,
     used: BTreeSet<ServiceKey>,
+    private: Vec<(String, TcpListener)>,
 }
 
 impl Predecessor {
     /// Finds it; `None` where none runs, which is no reason not to start.
     pub async fn find(state: &Path) -> io::Result<Option<Self>> {
         match Wire::connect(state).await {
-            Ok(wire) => Ok(Some(Self { wire: Arc::new(wire), used: BTreeSet::new() })),
+            Ok(wire) => Ok(Some(Self { wire: Arc::new(wire), used: BTreeSet::new(), private: Vec::new() })),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 tracing::info!("no router runs on this state folder: there is nothing to take over");
                 Ok(None)
@@ -50,12 +51,24 @@ impl Predecessor {
     /// go of the state folder and of its replicas.
     pub async fn take_lives(&mut self) -> io::Result<()> {
         self.wire.send(&ToOld::Lives, &[]).await?;
-        match self.wire.receive::<ToNew>().await?.ok_or_else(gone)? {
-            (ToNew::Lives { used }, _) => self.used = used.into_iter().collect(),
-            (ToNew::Refused(why), _) => return Err(io::Error::other(why)),
-            (other, _) => return Err(io::Error::other(format!("unexpected: {other:?}"))),
+        loop {
+            match self.wire.receive::<ToNew>().await?.ok_or_else(gone)? {
+                (ToNew::Private(interfaces), descriptors) => {
+                    self.private.extend(interfaces.into_iter().zip(descriptors.into_iter().map(TcpListener::from)));
+                }
+                (ToNew::Lives { used }, _) => {
+                    self.used = used.into_iter().collect();
+                    return Ok(());
+                }
+                (ToNew::Refused(why), _) => return Err(io::Error::other(why)),
+                (other, _) => return Err(io::Error::other(format!("unexpected: {other:?}"))),
+            }
         }
-        Ok(())
+    }
+
+    /// The listeners of its landscapes' networks, each with its interface: once it has given up their lives.
+    pub fn take_private(&mut self) -> Vec<(String, TcpListener)> {
+        std::mem::take(&mut self.private)
     }
 
     /// To be called as soon as the services are there: keeps awake what the old router still uses.

@@ -15,7 +15,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::gone;
 use super::messages::{ToNew, ToOld};
-use super::wire::{self, Wire};
+use super::wire::{self, MAX_DESCRIPTORS, Wire};
 use crate::admin::AdminServer;
 use crate::app::backends::Backends;
 use crate::app::router::Router;
@@ -101,6 +101,7 @@ impl Successor {
         let _one = router.applying.lock().await;
         prepared(router).await;
         tracing::info!("a successor takes over");
+        let private = router.listeners.private_descriptors()?;
         router.listeners.stop_accepting();
         let followers = router.lifecycle.hand_over().await;
         router.backends.let_go().await;
@@ -110,6 +111,11 @@ impl Successor {
         }
         successors.close();
         state.unlock();
+        for some in private.chunks(MAX_DESCRIPTORS) {
+            let borrowed: Vec<_> = some.iter().map(|(_, socket)| socket.as_fd()).collect();
+            let interfaces = some.iter().map(|(interface, _)| interface.clone()).collect();
+            self.wire.send(&ToNew::Private(interfaces), &borrowed).await?;
+        }
         let used = followers.iter().filter(|f| f.is_open()).map(|f| f.service().key().clone()).collect();
         self.wire.send(&ToNew::Lives { used }, &[]).await?;
         Ok(Owner { wire: self.wire, followers })

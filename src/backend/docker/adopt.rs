@@ -1,5 +1,6 @@
 //! Takes over what an earlier router of this instance left.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -44,6 +45,10 @@ async fn look_through(shared: &Arc<Shared>, up: &Up) -> Result<Vec<Found>, Troub
         found.extend(one?);
     }
     shared.mounts.sweep(up).await?;
+    let landscapes: HashSet<_> = found.iter().map(|f: &Found| f.service.landscape.clone()).collect();
+    for landscape in &landscapes {
+        shared.networks.rejoin(up, landscape).await?;
+    }
     found.sort_by(|a, b| (&a.service, a.id).cmp(&(&b.service, b.id)));
     Ok(found)
 }

@@ -6,6 +6,7 @@ use bollard::models::RestartPolicyNameEnum;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, ImageConfig, Mount, RestartPolicy};
 
 use super::mounts::Source;
+use super::networks::Joined;
 use super::script::{self, Shell};
 use crate::backend::ReplicaId;
 use crate::config::settings::DockerSettings;
@@ -32,7 +33,7 @@ pub(super) struct Plan<'a> {
     pub(super) config: &'a ImageConfig,
     pub(super) labels: HashMap<String, String>,
     pub(super) mounts: Vec<Mount>,
-    pub(super) network: &'a str,
+    pub(super) network: &'a Joined,
     /// Cores of the engine.
     pub(super) cores: f64,
     /// Whether the engine has an init to offer.
@@ -135,7 +136,10 @@ fn bare(plan: Plan<'_>, env: Vec<String>) -> ContainerCreateBody {
         env: Some(env),
         labels: Some(plan.labels),
         host_config: Some(HostConfig {
-            network_mode: Some(plan.network.to_owned()),
+            network_mode: Some(plan.network.id.clone()),
+            dns: plan.network.resolver.map(|resolver| vec![resolver.to_string()]),
+            // A service's short name is to be asked for as it is.
+            dns_search: plan.network.resolver.map(|_| vec![".".into()]),
             restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
             mounts: Some(plan.mounts),
             group_add: Some(vec![SHARED_GROUP.into()]),

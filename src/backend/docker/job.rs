@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use super::container::{self, APP};
 use super::engine::Up;
 use super::mounts::Source;
+use super::networks::Joined;
 use super::shared::Shared;
 use super::state::{self, Look};
 use super::trouble::{CALL, Trouble, backend, is_away, judge, judge_start, not_runnable, within};
@@ -130,7 +131,7 @@ impl Run<'_> {
         up: &Up,
         image: &Value,
         config: &ImageConfig,
-        network: &str,
+        network: &Joined,
         name: &str,
     ) -> Result<Result<(), bollard::errors::Error>, Trouble> {
         let home = &self.job.landscape.home;

@@ -45,7 +45,6 @@ mod state;
 mod trouble;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +56,8 @@ use tokio::task::AbortHandle;
 use self::labels::Instance;
 use self::shared::Shared;
 use crate::backend::{
-    Abilities, Backend, BackendError, Failure, Found, Job, LogLine, LogQuery, Observer, Progress, ReplicaId, Want,
+    Abilities, Backend, BackendError, Door, Failure, Found, Job, LogLine, LogQuery, Network, Observer, Progress,
+    ReplicaId, Want,
 };
 use crate::config::settings::{BackendKind, DockerSettings};
 use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
@@ -77,10 +77,17 @@ impl DockerBackend {
     /// tokio runtime.
     ///
     /// `instance` is this router's own id: random, kept in `state`, never shared by two routers that
-    /// run side by side. `state` is the router's folder for what outlives it.
-    pub fn new(settings: DockerSettings, instance: String, state: &Path, observer: Observer) -> Self {
+    /// run side by side. `state` is the router's folder for what outlives it. `network`: the private network,
+    /// if the router has one.
+    pub fn new(
+        settings: DockerSettings,
+        instance: String,
+        state: &Path,
+        network: Option<Arc<dyn Network>>,
+        observer: Observer,
+    ) -> Self {
         let instance = Instance(instance);
-        let shared = Arc::new(Shared::new(settings, instance.clone(), state.join("docker-mounts"), observer));
+        let shared = Arc::new(Shared::new(settings, instance.clone(), state.join("docker-mounts"), network, observer));
         let listener = Arc::new(Arc::clone(&shared));
         let supervisor = tokio::spawn(Arc::clone(&shared.engine).supervise(instance, listener)).abort_handle();
         Self { shared, supervisor }
@@ -161,7 +168,7 @@ impl Backend for DockerBackend {
         job::run(&self.shared, job, progress).await
     }
 
-    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: SocketAddr) -> Result<(), String> {
+    async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: &Door) -> Result<(), String> {
         // A container has an address of its own: nobody else can listen there.
         Ok(())
     }

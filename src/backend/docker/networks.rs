@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, NetworkInspect};
 use bollard::query_parameters::{ListNetworksOptions, ListNetworksOptionsBuilder};
 use ipnet::{IpNet, Ipv4Net};
 use parking_lot::Mutex;
@@ -12,40 +12,106 @@ use parking_lot::Mutex;
 use super::engine::Up;
 use super::labels::{Instance, landscape_of};
 use super::trouble::{CALL, Trouble, backend, judge, not_runnable, status, text, within};
+use crate::backend::Network;
 use crate::landscape::LandscapeId;
 
+/// The engine's options of a bridge.
+const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+const AMONG_CONTAINERS: &str = "com.docker.network.bridge.enable_icc";
 /// The size of a landscape's piece.
 const PIECE: u8 = 24;
 /// Engines know of addresses in use that we cannot see; so many pieces are tried in one go.
 const ATTEMPTS: usize = 32;
 
+/// A landscape's network, as containers are put on it.
+#[derive(Clone, Debug)]
+pub(super) struct Net {
+    /// The engine's id of it.
+    pub(super) id: String,
+    /// The address of its bridge, with its size.
+    gateway: Option<Ipv4Net>,
+    /// Whether the bridge has the name that the private network gave it.
+    private: bool,
+}
+
+/// What a container is told of its network.
+#[derive(Clone, Debug)]
+pub(super) struct Joined {
+    /// The engine's id of it.
+    pub(super) id: String,
+    /// Who answers for names, where it is not the engine alone.
+    pub(super) resolver: Option<Ipv4Addr>,
+}
+
 /// The networks of this instance.
 pub(super) struct Networks {
     instance: Instance,
-    /// Ids by landscape, as far as known. The lock around each is held while it is made.
-    known: Mutex<HashMap<LandscapeId, Arc<tokio::sync::Mutex<Option<String>>>>>,
+    /// The router's part in them, if it has one.
+    private: Option<Arc<dyn Network>>,
+    /// As far as known, by landscape. The lock around each is held while it is made.
+    known: Mutex<HashMap<LandscapeId, Arc<tokio::sync::Mutex<Option<Net>>>>>,
     /// Pieces are chosen one landscape at a time, else two would choose the same.
     choice: tokio::sync::Mutex<()>,
 }
 
 impl Networks {
-    pub(super) fn new(instance: Instance) -> Self {
-        Self { instance, known: Mutex::default(), choice: tokio::sync::Mutex::new(()) }
+    pub(super) fn new(instance: Instance, private: Option<Arc<dyn Network>>) -> Self {
+        Self { instance, private, known: Mutex::default(), choice: tokio::sync::Mutex::new(()) }
     }
 
-    /// The id of the landscape's network, which is made if it is not there.
-    pub(super) async fn ensure(&self, up: &Up, subnets: &[IpNet], landscape: &LandscapeId) -> Result<String, Trouble> {
+    /// The landscape's network, which is made if it is not there. With the router's own part in it.
+    pub(super) async fn ensure(&self, up: &Up, subnets: &[IpNet], landscape: &LandscapeId) -> Result<Joined, Trouble> {
         let slot = Arc::clone(self.known.lock().entry(landscape.clone()).or_default());
-        let mut id = slot.lock().await;
-        if let Some(id) = &*id {
-            return Ok(id.clone());
-        }
-        let made = match self.find(up, landscape).await? {
-            Some(found) => found,
-            None => self.make(up, subnets, landscape).await?,
+        let mut known = slot.lock().await;
+        let net = match &*known {
+            Some(net) => net.clone(),
+            None => match self.usable(up, landscape).await? {
+                Some(found) => found,
+                None => self.make(up, subnets, landscape).await?,
+            },
         };
-        *id = Some(made.clone());
-        Ok(made)
+        *known = Some(net.clone());
+        self.join(landscape, &net).await
+    }
+
+    /// Has the router's part in a network that containers run on already.
+    pub(super) async fn rejoin(&self, up: &Up, landscape: &LandscapeId) -> Result<(), Trouble> {
+        match self.find(up, landscape).await? {
+            Some(net) => self.join(landscape, &net).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn join(&self, landscape: &LandscapeId, net: &Net) -> Result<Joined, Trouble> {
+        let resolver = match (&self.private, net.gateway) {
+            (Some(private), Some(gateway)) if net.private => {
+                let joined = private.bridged(landscape, gateway).await;
+                Some(joined.map_err(|e| Trouble::from(backend(format!("the private network cannot be joined: {e}"))))?)
+            }
+            _ => None,
+        };
+        Ok(Joined { id: net.id.clone(), resolver })
+    }
+
+    /// What is there, if containers can be put on it: one of before the private network is made anew, as
+    /// soon as nothing runs on it.
+    async fn usable(&self, up: &Up, landscape: &LandscapeId) -> Result<Option<Net>, Trouble> {
+        let Some(found) = self.find(up, landscape).await? else { return Ok(None) };
+        if found.private || self.private.is_none() {
+            return Ok(Some(found));
+        }
+        match within(CALL, up.docker.remove_network(&found.id)).await {
+            Ok(()) => Ok(None),
+            Err(e) if status(&e) == Some(404) => Ok(None),
+            Err(e) if status(&e) == Some(403) => {
+                tracing::warn!(
+                    %landscape,
+                    "its containers are on an older network: its services find each other by name once all were off"
+                );
+                Ok(Some(found))
+            }
+            Err(e) => Err(judge("remove an older network", &e)),
+        }
     }
 
     /// Forgets an id that the engine no longer knows.
@@ -67,8 +133,8 @@ impl Networks {
             let slot = Arc::clone(self.known.lock().entry(landscape.clone()).or_default());
             let mut known = slot.lock().await;
             match within(CALL, up.docker.remove_network(&id)).await {
-                Ok(()) => *known = None,
-                Err(e) if status(&e) == Some(404) => *known = None,
+                Ok(()) => self.gone(&landscape, &mut known).await,
+                Err(e) if status(&e) == Some(404) => self.gone(&landscape, &mut known).await,
                 // In use by a container that is still on its way out: the next sweep gets it.
                 Err(e) if status(&e) == Some(403) => tracing::debug!(%landscape, "the network stays: {}", text(&e)),
                 Err(e) => return Err(judge("remove a network", &e)),
@@ -77,16 +143,34 @@ impl Networks {
         Ok(())
     }
 
-    async fn find(&self, up: &Up, landscape: &LandscapeId) -> Result<Option<String>, Trouble> {
+    async fn gone(&self, landscape: &LandscapeId, known: &mut Option<Net>) {
+        *known = None;
+        if let Some(private) = &self.private {
+            private.unbridged(landscape).await;
+        }
+    }
+
+    async fn find(&self, up: &Up, landscape: &LandscapeId) -> Result<Option<Net>, Trouble> {
         let name = self.instance.network_name(landscape);
         match within(CALL, up.docker.inspect_network(&name, None)).await {
-            Ok(network) => Ok(network.id),
+            Ok(network) => Ok(self.understand(landscape, network)),
             Err(e) if status(&e) == Some(404) => Ok(None),
             Err(e) => Err(judge("look for the network", &e)),
         }
     }
 
-    async fn make(&self, up: &Up, subnets: &[IpNet], landscape: &LandscapeId) -> Result<String, Trouble> {
+    fn understand(&self, landscape: &LandscapeId, network: NetworkInspect) -> Option<Net> {
+        let named = network.options.as_ref().and_then(|o| o.get(BRIDGE_NAME));
+        let private = self.private.as_ref().is_some_and(|p| named == Some(&p.bridge_name(landscape)));
+        let config = network.ipam.and_then(|ipam| ipam.config?.into_iter().next());
+        let gateway = config.and_then(|config| {
+            let (subnet, gateway) = (config.subnet?.parse::<Ipv4Net>().ok()?, config.gateway?.parse().ok()?);
+            Ipv4Net::new(gateway, subnet.prefix_len()).ok()
+        });
+        Some(Net { id: network.id?, gateway, private })
+    }
+
+    async fn make(&self, up: &Up, subnets: &[IpNet], landscape: &LandscapeId) -> Result<Net, Trouble> {
         let _choice = self.choice.lock().await;
         let mut taken = engine_subnets(up).await?;
         if let Ok(routes) = tokio::fs::read_to_string("/proc/net/route").await {
@@ -95,7 +179,10 @@ impl Networks {
         let mut last = None;
         for piece in pieces(subnets, &taken).take(ATTEMPTS) {
             match within(CALL, up.docker.create_network(self.request(landscape, piece))).await {
-                Ok(made) => return Ok(made.id),
+                Ok(made) => {
+                    let gateway = gateway(piece);
+                    return Ok(Net { id: made.id, gateway, private: self.private.is_some() });
+                }
                 // The engine says so with different codes: 403 for a pool that overlaps, 409 for a name.
                 Err(e) if text(&e).contains("overlap") => last = Some(text(&e)),
                 Err(e) if status(&e) == Some(409) => {
@@ -117,8 +204,15 @@ impl Networks {
     }
 
     fn request(&self, landscape: &LandscapeId, piece: Ipv4Net) -> NetworkCreateRequest {
-        let subnet = IpamConfig { subnet: Some(piece.to_string()), ..Default::default() };
+        let gateway = gateway(piece).map(|g| g.addr().to_string());
+        let subnet = IpamConfig { subnet: Some(piece.to_string()), gateway, ..Default::default() };
+        let options = self.private.as_ref().map(|private| {
+            // By its name the router finds it; and nobody talks on it past the router.
+            let options = [(BRIDGE_NAME, private.bridge_name(landscape)), (AMONG_CONTAINERS, "false".to_owned())];
+            options.map(|(name, value)| (name.to_owned(), value)).into()
+        });
         NetworkCreateRequest {
+            options,
             name: self.instance.network_name(landscape),
             driver: Some("bridge".into()),
             ipam: Some(Ipam { config: Some(vec![subnet]), ..Default::default() }),
@@ -126,6 +220,11 @@ impl Networks {
             ..Default::default()
         }
     }
+}
+
+/// The address of a network's bridge: its first one, with its size.
+fn gateway(net: Ipv4Net) -> Option<Ipv4Net> {
+    Ipv4Net::new(net.hosts().next()?, net.prefix_len()).ok()
 }
 
 /// What the engine's networks already use.

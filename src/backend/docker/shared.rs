@@ -21,7 +21,7 @@ use super::mounts::Mounts;
 use super::networks::Networks;
 use super::replica::{Memory, Replica, Wish};
 use super::trouble::{CALL, Trouble, judge, text, within};
-use crate::backend::{Observation, Observer, ReplicaId, Seen, Want};
+use crate::backend::{Network, Observation, Observer, ReplicaId, Seen, Want};
 use crate::config::settings::DockerSettings;
 use crate::landscape::{LandscapeId, ServiceKey};
 
@@ -89,13 +89,14 @@ impl Shared {
         settings: DockerSettings,
         instance: Instance,
         folder: std::path::PathBuf,
+        private: Option<Arc<dyn Network>>,
         observer: Observer,
     ) -> Self {
         Self {
             engine: Arc::new(Engine::new(settings.host.as_deref())),
             settings: ArcSwap::from_pointee(settings),
             images: Arc::new(Images::new()),
-            networks: Networks::new(instance.clone()),
+            networks: Networks::new(instance.clone(), private),
             mounts: Mounts::new(instance.clone(), folder),
             starts: Semaphore::new(STARTS),
             no_init: AtomicBool::new(false),

@@ -49,7 +49,7 @@ pub(super) fn understand(found: ContainerInspectResponse) -> Look {
     let address: Option<IpAddr> = networks.values().find_map(|n| n.ip_address.as_deref()?.parse().ok());
     let addresses = || {
         let each = address.into_iter().flat_map(|a| ports.iter().flatten().map(move |p| (*p, SocketAddr::new(a, *p))));
-        Addresses(each.collect())
+        Addresses::new(each.collect())
     };
     let state = found.state.unwrap_or_default();
     match state.status {

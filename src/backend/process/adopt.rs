@@ -45,7 +45,7 @@ pub(super) async fn adopt(room: &Arc<Room>) -> Result<Vec<Found>, BackendError> 
         match left {
             Ok(Left::Replica(replica)) => {
                 let (link, hello) = *replica;
-                found.extend(take(room, link, hello));
+                found.extend(take(room, link, hello).await);
             }
             Ok(Left::Nothing) => {}
             Err(error) => tracing::warn!("what an earlier router left in {}: {error}", dir.display()),
@@ -117,10 +117,10 @@ async fn end(mut link: Link, dir: &Path) -> io::Result<()> {
 }
 
 /// Drives a found replica from now on.
-fn take(room: &Arc<Room>, link: Link, hello: Hello) -> Option<Found> {
+async fn take(room: &Arc<Room>, link: Link, hello: Hello) -> Option<Found> {
     let meta = &hello.meta;
     let Owner::Replica { service, id, digest } = meta.owner.clone() else { return None };
-    room.ports.keep(&meta.token, &meta.addresses);
+    room.keep(meta, &service.landscape).await;
     let goal = match hello.state {
         ShimState::Running => Some(Goal::Run),
         ShimState::Paused => Some(Goal::Pause),

@@ -54,6 +54,11 @@ pub fn of_job(ending: &Ending, stage: &str) -> Failure {
     }
 }
 
+/// Of a start for which there is no network.
+pub fn of_network(error: &io::Error) -> Failure {
+    backend(format!("its network cannot be made: {error}"))
+}
+
 /// Of a start that did not get as far as a process.
 pub fn of_start(error: &io::Error) -> Failure {
     let remedy = match error.raw_os_error() {

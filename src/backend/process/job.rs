@@ -1,6 +1,7 @@
 //! `prepare` and `test`: steps that run once, under the same shim.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
 use super::protocol::{
-    Command, Ending, Event, Hello, JobStage, LogSpec, Meta, Outcome, Owner, PROTOCOL, ShimSpec, StepStarted,
+    Command, Ending, Event, Hello, JobStage, LogSpec, Meta, NetworkSpec, Outcome, Owner, PROTOCOL, ShimSpec,
+    StepStarted,
 };
 use super::replica::{count, millis, new_token, steps_of};
 use super::room::Room;
@@ -46,6 +48,7 @@ pub(super) async fn run(
         Err(error) => {
             // It may not exist yet.
             let _ = std::fs::remove_dir_all(room.paths.replica(&token));
+            room.give_back(&token);
             return Err(Failure { kind: FailureKind::Prepare, ..failure::of_start(&error) });
         }
     };
@@ -85,12 +88,14 @@ async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Me
     paths::private_dir(&dir)?;
     let logs = room.paths.job_logs(&landscape.id);
     paths::private_dir(&logs)?;
+    let attached = room.attach(&landscape.id, token).await?;
     let since = SystemTime::now();
     let meta = Meta {
         protocol: PROTOCOL,
         token: token.to_owned(),
         owner: Owner::Job { landscape: landscape.id.to_string(), stage },
         addresses: Vec::new(),
+        network: attached.as_ref().map(|a| a.address),
         since,
         shim: None,
         cgroups: room.places.spec(token, None),
@@ -113,8 +118,10 @@ async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Me
         files: room.files(),
         orphan_after_ms: millis(room.options.orphan_after),
         grace_ms: millis(GRACE),
+        network: attached.as_ref().map(|a| NetworkSpec { resolver: a.resolver }),
     };
-    Ok((Link::start(&room.options.shim, &spec).await?, meta))
+    let namespace = attached.as_ref().map(|a| a.namespace.as_fd());
+    Ok((Link::start(&room.options.shim, &spec, namespace).await?, meta))
 }
 
 async fn attend(
@@ -167,6 +174,7 @@ async fn attend(
             Err(Failure { kind: FailureKind::Prepare, ..failure::backend(reason) })
         }
     };
+    room.give_back(&meta.token);
     let _ = tell.send(Told::Done(result));
 }
 

@@ -1,7 +1,7 @@
 //! A connection to one shim.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -11,6 +11,7 @@ use tokio::process::Child;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::handover;
 use super::paths::SocketName;
 use super::protocol::{self, Command, Event, ShimSpec};
 
@@ -27,8 +28,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts a shim and tells it what to run.
-    pub async fn start(program: &Path, spec: &ShimSpec) -> io::Result<Self> {
+    /// Starts a shim and tells it what to run, in this network namespace or the router's own.
+    pub async fn start(program: &Path, spec: &ShimSpec, namespace: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         let frame = protocol::encode(spec)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -43,6 +44,7 @@ impl Link {
         let child = command.spawn().map_err(|e| {
             e.raw_os_error().map_or_else(|| io::Error::new(e.kind(), e.to_string()), io::Error::from_raw_os_error)
         })?;
+        handover::send(&ours, namespace)?;
         let mut link = Self::over(UnixStream::from_std(ours)?, Some(child));
         tokio::io::AsyncWriteExt::write_all(&mut link.commands, &frame).await?;
         Ok(link)

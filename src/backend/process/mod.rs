@@ -9,6 +9,7 @@ mod adopt;
 mod cgroup;
 mod environment;
 mod failure;
+mod handover;
 mod harden;
 mod job;
 mod leftover;
@@ -27,7 +28,6 @@ mod room;
 mod runnable;
 mod shim;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 
 use crate::backend::{
-    Abilities, Backend, BackendError, Failure, Found, Job, LogLine, LogQuery, Observer, Progress, ReplicaId, Want,
+    Abilities, Backend, BackendError, Door, Failure, Found, Job, LogLine, LogQuery, Network, Observer, Progress,
+    ReplicaId, Want,
 };
 use crate::config::settings::{BackendKind, ProcessSettings};
 use crate::landscape::{ServiceKey, ServiceSpec};
@@ -63,6 +64,8 @@ pub struct ProcessOptions {
     pub orphan_grace: Duration,
     /// Whether plans limit and freezers freeze through control groups where they can be made.
     pub control_groups: bool,
+    /// Networks of landscapes, where there are any.
+    pub network: Option<Arc<dyn Network>>,
 }
 
 impl ProcessOptions {
@@ -76,6 +79,7 @@ impl ProcessOptions {
             orphan_after: Duration::from_secs(10),
             orphan_grace: Duration::from_secs(10),
             control_groups: true,
+            network: None,
         }
     }
 }
@@ -133,10 +137,13 @@ impl Backend for ProcessBackend {
         job::run(&self.room, job, progress).await
     }
 
-    async fn owns_listener(&self, service: &ServiceKey, id: ReplicaId, address: SocketAddr) -> Result<(), String> {
+    async fn owns_listener(&self, service: &ServiceKey, id: ReplicaId, door: &Door) -> Result<(), String> {
+        if door.is_inside() {
+            return Ok(());
+        }
         let known = self.room.known(service, id).ok_or_else(|| format!("{service} has no replica {id}"))?;
         let step: Vec<u32> = known.step.into_iter().collect();
-        let owned = listeners::owner_at(address, &step, || {
+        let owned = listeners::owner_at(door.address, &step, || {
             let mut all = known.cgroups.members();
             let below = known.shim.as_ref().map(|s| procfs::descendants(s.pid).unwrap_or_default());
             all.extend(below.unwrap_or_default().into_iter().map(|(pid, _)| pid));
@@ -144,7 +151,7 @@ impl Backend for ProcessBackend {
         });
         let owned = owned.await;
         if owned.is_err() {
-            self.room.ports.clashed(address.port());
+            self.room.ports.clashed(door.address.port());
         }
         owned
     }

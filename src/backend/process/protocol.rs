@@ -2,7 +2,7 @@
 //! endian) and that much JSON.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::cgroup::CgroupSpec;
 use super::procfs::Identity;
-use crate::backend::{Addresses, ReplicaId, Stage};
+use crate::backend::{Addresses, Inside, ReplicaId, Stage};
 use crate::landscape::{RunDigest, ServiceKey};
 
 /// Grows when a router can no longer drive an older shim.
@@ -52,6 +52,15 @@ pub struct ShimSpec {
     pub orphan_after_ms: u64,
     /// How it is then ended.
     pub grace_ms: u64,
+    /// Its own network: the descriptor of its namespace follows on the same socket.
+    pub network: Option<NetworkSpec>,
+}
+
+/// The network of a replica or job with a namespace of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Who answers for names.
+    pub resolver: Ipv4Addr,
 }
 
 /// One step to run.
@@ -100,6 +109,9 @@ pub struct Meta {
     pub owner: Owner,
     /// Declared to host ports.
     pub addresses: Vec<(u16, SocketAddr)>,
+    /// Its address on its landscape's network, if it has a namespace of its own.
+    #[serde(default)]
+    pub network: Option<Ipv4Addr>,
     /// When it was started.
     pub since: SystemTime,
     /// The shim itself; it fills this in.
@@ -111,7 +123,8 @@ pub struct Meta {
 impl Meta {
     /// As the rest of the router names them.
     pub fn addresses(&self) -> Addresses {
-        Addresses(self.addresses.clone())
+        let inside = self.shim.as_ref().zip(self.network).map(|(shim, address)| Inside::new(shim.pid, address));
+        Addresses::new(self.addresses.clone()).inside(inside)
     }
 }
 

@@ -1,6 +1,8 @@
 //! One task a replica: it starts the shim, tells it what is wanted and reports what it says.
 
 use std::collections::hash_map;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +11,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::link::Link;
-use super::protocol::{Command, Ending, Event, Hello, LogSpec, Meta, Owner, PROTOCOL, ShimSpec, ShimState, StepSpec};
+use super::protocol::{
+    Command, Ending, Event, Hello, LogSpec, Meta, NetworkSpec, Owner, PROTOCOL, ShimSpec, ShimState, StepSpec,
+};
 use super::room::{Entry, Known, Room, Target};
 use super::{environment, failure, leftover, paths, runnable};
 use crate::backend::{Failure, FailureKind, Goal, Progress, ReplicaId, Seen, Want};
@@ -150,7 +154,7 @@ impl Task {
         let token = new_token();
         let started = self.try_start(spec, &token).await;
         if started.is_err() {
-            self.room.ports.release(&token);
+            self.room.give_back(&token);
             // It may not exist yet.
             let _ = std::fs::remove_dir_all(self.room.paths.replica(&token));
         }
@@ -165,8 +169,12 @@ impl Task {
         let Workload::Reactive { steps, .. } = &spec.workload else {
             return Err(failure::not_runnable("it has no steps".into()));
         };
-        let addresses =
-            room.ports.choose(token, &spec.all_ports(), room.port_rules(spec.user)).map_err(failure::ports)?;
+        let attached = room.attach(&self.service.landscape, token).await.map_err(|e| failure::of_network(&e))?;
+        let addresses = match &attached {
+            // In a namespace of its own every port is free.
+            Some(_) => spec.all_ports().into_iter().map(|port| (port, (Ipv4Addr::LOCALHOST, port).into())).collect(),
+            None => room.ports.choose(token, &spec.all_ports(), room.port_rules(spec.user)).map_err(failure::ports)?,
+        };
         let prepared = || -> std::io::Result<_> {
             let home = environment::make_home(&room.paths, &spec.home, user.as_ref())?;
             let dir = room.paths.replica(token);
@@ -181,6 +189,7 @@ impl Task {
             token: token.to_owned(),
             owner: Owner::Replica { service: spec.key.clone(), id: self.id, digest: spec.run_digest() },
             addresses: addresses.clone(),
+            network: attached.as_ref().map(|a| a.address),
             since: SystemTime::now(),
             shim: None,
             cgroups: room.places.spec(token, Some(&spec.plan)),
@@ -203,8 +212,10 @@ impl Task {
             files: room.files(),
             orphan_after_ms: millis(room.options.orphan_after),
             grace_ms: millis(room.options.orphan_grace),
+            network: attached.as_ref().map(|a| NetworkSpec { resolver: a.resolver }),
         };
-        let link = Link::start(&room.options.shim, &shim).await.map_err(|e| failure::of_start(&e))?;
+        let namespace = attached.as_ref().map(|a| a.namespace.as_fd());
+        let link = Link::start(&room.options.shim, &shim, namespace).await.map_err(|e| failure::of_start(&e))?;
         Ok((link, meta))
     }
 
@@ -262,7 +273,7 @@ impl Task {
         match ended {
             Ok(ending) => {
                 link.finish().await;
-                self.room.ports.release(&meta.token);
+                self.room.give_back(&meta.token);
                 self.judge(&ending, &meta, told_to_stop.is_some())
             }
             Err(reason) => {
@@ -271,7 +282,7 @@ impl Task {
                     None => link.epitaph().await,
                 };
                 let end = self.clean_up(&meta, reason, told_to_stop.is_some()).await;
-                self.room.ports.release(&meta.token);
+                self.room.give_back(&meta.token);
                 end
             }
         }

@@ -1,6 +1,8 @@
 //! What all parts of the process backend share.
 
 use std::collections::HashMap;
+use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +18,12 @@ use super::cgroup::{CgroupSpec, Places};
 use super::paths::Paths;
 use super::ports::{PortBook, PortRules};
 use super::procfs::Identity;
-use super::protocol::Hello;
+use super::protocol::{Hello, Meta};
 use super::runnable::Own;
 use super::{ProcessOptions, harden};
-use crate::backend::{BackendError, Goal, Observation, Observer, ReplicaId, Seen};
+use crate::backend::{Attached, BackendError, Goal, Network, Observation, Observer, ReplicaId, Seen};
 use crate::config::settings::ProcessSettings;
-use crate::landscape::{ServiceKey, ServiceSpec};
+use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
 
 /// Beyond the grace of `shutdown`, until the shims' last words are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -42,6 +44,8 @@ pub(super) struct Room {
     pub(super) job_tasks: TaskTracker,
     pub(super) replicas: Mutex<HashMap<(ServiceKey, ReplicaId), Entry>>,
     pub(super) one_less: Notify,
+    /// Addresses on landscapes' networks, by token.
+    homes: Mutex<HashMap<String, (LandscapeId, Ipv4Addr)>>,
     observer: Observer,
 }
 
@@ -103,6 +107,7 @@ impl Room {
             job_tasks: TaskTracker::new(),
             replicas: Mutex::new(HashMap::new()),
             one_less: Notify::new(),
+            homes: Mutex::default(),
             observer,
         })
     }
@@ -121,6 +126,42 @@ impl Room {
         let settings = self.settings.load();
         let may = user.is_none_or(|uid| uid == self.own.uid || uid == 0);
         PortRules { range: settings.ports, low: settings.low_ports && may }
+    }
+
+    /// The networks that replicas get namespaces on, if they get any.
+    fn network(&self) -> Option<&Arc<dyn Network>> {
+        self.options.network.as_ref().filter(|_| self.settings.load().namespaces)
+    }
+
+    /// A namespace of its own for what has this token; `None` where it is to be on the machine's network.
+    pub(super) async fn attach(&self, landscape: &LandscapeId, token: &str) -> io::Result<Option<Attached>> {
+        let Some(network) = self.network() else { return Ok(None) };
+        let attached = network.attach(landscape).await?;
+        self.homes.lock().insert(token.to_owned(), (landscape.clone(), attached.address));
+        Ok(Some(attached))
+    }
+
+    /// What was found has this address, or these ports of the machine.
+    pub(super) async fn keep(&self, meta: &Meta, landscape: &LandscapeId) {
+        match (meta.network, &self.options.network) {
+            (Some(address), Some(network)) => {
+                if let Err(e) = network.keep(landscape, address).await {
+                    tracing::warn!(%landscape, "what runs cannot call other services until it was off: {e}");
+                }
+                self.homes.lock().insert(meta.token.clone(), (landscape.clone(), address));
+            }
+            (Some(_), None) => {}
+            (None, _) => self.ports.keep(&meta.token, &meta.addresses),
+        }
+    }
+
+    /// Gives the ports or the address of what had this token back.
+    pub(super) fn give_back(&self, token: &str) {
+        self.ports.release(token);
+        let home = self.homes.lock().remove(token);
+        if let (Some((landscape, address)), Some(network)) = (home, &self.options.network) {
+            network.release(&landscape, address);
+        }
     }
 
     pub(super) fn known(&self, service: &ServiceKey, id: ReplicaId) -> Option<Known> {

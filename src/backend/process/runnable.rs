@@ -118,7 +118,8 @@ mod tests {
     }
 
     fn judged(own: Own, allow_root: bool, change: impl FnOnce(&mut ServiceSpec)) -> Result<(), String> {
-        let settings = ProcessSettings { ports: (20_000, 29_999), allow_root, low_ports: false, log_keep: 1 };
+        let settings =
+            ProcessSettings { ports: (20_000, 29_999), allow_root, low_ports: false, namespaces: true, log_keep: 1 };
         check(&spec(change), &settings, own)
     }
 

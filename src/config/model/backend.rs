@@ -18,11 +18,26 @@ pub struct Process {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub allow_root: bool,
+    /// What replicas' network is. In a namespace of its own a replica has every port it declares, and no
+    /// other landscape reaches it; that takes the right to make them, and `private` not switched off.
+    #[schemars(extend("default" = "auto"))]
+    pub namespaces: Option<Namespaces>,
     /// Lets replicas have declared ports below 1024 as they are, where the system allows it to the user
     /// they run as. Without it these are led to ports of `ports`, too.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub low_ports: bool,
+}
+
+/// Whether replicas get a network namespace each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub enum Namespaces {
+    /// Where the system allows it.
+    Auto,
+    /// Never: they share the machine's network.
+    Off,
 }
 
 /// The Docker backend.

@@ -2,6 +2,7 @@
 //! checks and of the reference page: a doc comment here is a description there.
 
 mod backend;
+mod private;
 mod service;
 mod traffic;
 
@@ -13,7 +14,8 @@ use serde_json::json;
 use super::defaults as d;
 use super::scalar::{Address, AdminAddress, Cidr, EnvValue, Host, Id, Positive, Prefix, Profile, Scalar, Size, Time};
 
-pub use backend::{Docker, OnExit, Process, Pull};
+pub use backend::{Docker, Namespaces, OnExit, Process, Pull};
+pub use private::{Private, PrivateSettings, Protocol};
 pub use service::{Defaults, Mode, PauseThen, Service, ServiceHold, Sticky, Then, Wake, WhenIdle, WhenIdleWord};
 pub use traffic::{Answer, Traffic, TrafficRule};
 
@@ -94,6 +96,8 @@ pub struct Router {
     /// The Docker backend.
     #[serde(default)]
     pub docker: Docker,
+    /// The network between services.
+    pub private: Option<Private>,
     /// The landscapes to serve.
     pub landscapes: Vec<Landscape>,
 }

@@ -140,6 +140,11 @@ policy!(
         /// Services of the same landscape that are awake whenever it is.
         #[serde(default)]
         depends_on: Vec<String>,
+        /// What its ports speak when other services call them: port to `http` or `tcp`. Default: told from
+        /// the first bytes of each connection.
+        #[serde(default)]
+        #[schemars(extend("propertyNames" = super::keys::<crate::config::scalar::PortNumber>()))]
+        protocols: indexmap::IndexMap<String, super::Protocol>,
     }
 );
 

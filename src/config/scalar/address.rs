@@ -58,6 +58,34 @@ impl Scalar for Cidr {
     }
 }
 
+/// A name server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolver(pub SocketAddr);
+
+impl Scalar for Resolver {
+    const KIND: &'static str = "name server";
+    const PATTERN: &'static str = r"^([0-9a-fA-F.:]+|[0-9.]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5})$";
+    const EXPECTED: &'static str = "the address of a name server, such as `192.0.2.53` or `192.0.2.53:5353`";
+    fn read(text: &str) -> Result<Self, Option<String>> {
+        let with_port = text.parse::<SocketAddr>().ok();
+        let address = with_port.or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53)));
+        address.map(Self).ok_or(None)
+    }
+}
+
+/// A port, as a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortNumber(pub u16);
+
+impl Scalar for PortNumber {
+    const KIND: &'static str = "port";
+    const PATTERN: &'static str = "^[1-9][0-9]{0,4}$";
+    const EXPECTED: &'static str = "a port from 1 to 65535";
+    fn read(text: &str) -> Result<Self, Option<String>> {
+        text.parse().ok().filter(|n| *n > 0).map(Self).ok_or(None)
+    }
+}
+
 /// Two ports, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortRange(pub u16, pub u16);

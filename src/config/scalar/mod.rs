@@ -11,7 +11,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-pub use address::{Address, AdminAddress, Cidr, PortRange};
+pub use address::{Address, AdminAddress, Cidr, PortNumber, PortRange, Resolver};
 pub use name::{Host, Id, Prefix, Profile};
 
 /// A scalar that is written as text.
@@ -73,7 +73,7 @@ macro_rules! scalars {
     };
 }
 
-scalars!(Time, Size, Id, Address, AdminAddress, Cidr, PortRange, Host, Prefix, Profile, Positive);
+scalars!(Time, Size, Id, Address, AdminAddress, Cidr, PortNumber, PortRange, Resolver, Host, Prefix, Profile, Positive);
 
 /// A duration such as `500ms`, `60m`, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -368,9 +368,9 @@ impl Machine {
 
 fn same_ports(a: &Addresses, b: &Addresses) -> bool {
     // The probe may have found it at the other loopback address.
-    let ports = |a: &Addresses| a.0.iter().map(|(declared, at)| (*declared, at.port())).collect::<Vec<_>>();
-    let here = |a: &Addresses| a.0.iter().all(|(_, at)| at.ip().is_loopback());
-    a == b || (ports(a) == ports(b) && here(a) && here(b))
+    let ports = |a: &Addresses| a.ports().iter().map(|(declared, at)| (*declared, at.port())).collect::<Vec<_>>();
+    let here = |a: &Addresses| a.ports().iter().all(|(_, at)| at.ip().is_loopback());
+    a == b || (ports(a) == ports(b) && here(a) && here(b) && a.seen_as() == b.seen_as())
 }
 
 fn late(detail: String) -> Failure {

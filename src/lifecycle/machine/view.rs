@@ -21,7 +21,7 @@ impl Machine {
             replicas.extend(slot.reps().map(|r| ReplicaSnapshot {
                 id: r.id,
                 state: r.state(),
-                address: r.addresses.of(r.spec.primary_port),
+                address: r.addresses.of(r.spec.primary_port).map(|door| door.address),
                 outdated: self.is_old(r),
                 since: r.since,
                 retry_at: slot.retry_at,
@@ -32,7 +32,7 @@ impl Machine {
         replicas.extend(self.leaving.iter().map(|r| ReplicaSnapshot {
             id: r.id,
             state: r.state(),
-            address: r.addresses.of(r.spec.primary_port),
+            address: r.addresses.of(r.spec.primary_port).map(|door| door.address),
             outdated: self.is_old(r),
             since: r.since,
             retry_at: None,

@@ -531,7 +531,7 @@ impl World {
 }
 
 pub fn addresses(id: ReplicaId) -> Addresses {
-    Addresses(vec![(3000, std::net::SocketAddr::from(([127, 0, 0, 1], 20_000 + id.ordinal as u16)))])
+    Addresses::new(vec![(3000, std::net::SocketAddr::from(([127, 0, 0, 1], 20_000 + id.ordinal as u16)))])
 }
 
 pub fn simple() -> World {

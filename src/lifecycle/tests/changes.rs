@@ -17,7 +17,7 @@ async fn a_new_version_is_rolled_under_load_without_a_failed_request() {
                     None => web.hold(demand()).await.unwrap().lease,
                 };
                 uids.insert(lease.replica().uid);
-                tokio::net::TcpStream::connect(lease.address(3000).unwrap()).await.unwrap();
+                tokio::net::TcpStream::connect(lease.door(3000).unwrap().address).await.unwrap();
                 tokio::task::yield_now().await;
             }
         }

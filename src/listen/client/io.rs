@@ -31,14 +31,24 @@ impl Client {
             return;
         }
         self.touch();
+        if let Some(caller) = self.caller() {
+            caller.received.add(bytes.len() as u64);
+        }
         match self.phase.get() {
             Phase::Idle => self.enter(Phase::Header),
             Phase::Header => {}
-            Phase::Busy | Phase::Waiting | Phase::Streaming => return,
+            Phase::Busy | Phase::Waiting | Phase::Streaming | Phase::Relaying => return,
         }
         let mut scan = self.scan.get();
         scan.feed(bytes);
         self.scan.set(scan);
+    }
+
+    fn sent(&self, n: usize) {
+        self.touch();
+        if let Some(caller) = self.caller() {
+            caller.sent.add(n as u64);
+        }
     }
 
     /// Takes note of an answer that the engine gives by itself, for a head that it could not read.
@@ -62,7 +72,7 @@ impl AsyncWrite for ClientIo {
             return Poll::Ready(Ok(buf.len()));
         }
         let n = std::task::ready!(wire::poll_write(&client.stream, cx, buf))?;
-        client.touch();
+        client.sent(n);
         Poll::Ready(Ok(n))
     }
 
@@ -78,7 +88,7 @@ impl AsyncWrite for ClientIo {
             return Poll::Ready(Ok(all));
         }
         let n = std::task::ready!(wire::poll_write_vectored(&client.stream, cx, bufs))?;
-        client.touch();
+        client.sent(n);
         Poll::Ready(Ok(n))
     }
 

@@ -171,7 +171,7 @@ fn a_request_that_a_dead_connection_did_not_take_is_known_whole() {
     let address = listener.local_addr().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let stream = connect(address, LONG).await.unwrap();
+        let stream = connect(&crate::backend::Door::at(address), LONG).await.unwrap();
         let (peer, _) = listener.accept().unwrap();
         // Broken, and the runtime has not looked yet: the write is the first to know.
         socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();

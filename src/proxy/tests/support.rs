@@ -21,7 +21,7 @@ use crate::lifecycle::service::ReadySet;
 use crate::lifecycle::{Replica, Service};
 use crate::listen::{Listeners, Options};
 use crate::observe::{AccessLog, RouterStats, ServiceStats};
-use crate::proxy::{Endpoint, Rules, Shared, Snapshot, Target, Targets};
+use crate::proxy::{Endpoint, PrivatePorts, Rules, Shared, Snapshot, Target, Targets};
 use crate::route::TableBuilder;
 
 /// Longer than anything should take; a test that waits for it has failed.
@@ -65,6 +65,7 @@ pub fn policy() -> Policy {
         },
         traffic: Arc::new([]),
         idle_bytes: None,
+        protocols: Vec::new(),
     }
 }
 
@@ -134,7 +135,7 @@ impl Router {
         for (id, address) in &setup.others {
             let key = ServiceKey::new(*id, "web");
             let other = Service::new(key.clone(), Arc::new(ServiceStats::default()));
-            let replica = Replica::new(ReplicaId { ordinal: 0, generation: 1 }, Addresses(vec![(3000, *address)]));
+            let replica = Replica::new(ReplicaId { ordinal: 0, generation: 1 }, Addresses::new(vec![(3000, *address)]));
             {
                 let _entered = control.enter();
                 other.publish(ReadySet { replicas: vec![Arc::new(replica)] });
@@ -146,7 +147,7 @@ impl Router {
             shared.push(id);
         }
         table.domain("shared.example", &[("/", shared)]);
-        let snapshot = Snapshot { table: table.build().unwrap(), rules: setup.rules };
+        let snapshot = Snapshot { table: table.build().unwrap(), private: PrivatePorts::default(), rules: setup.rules };
         let current = Arc::new(ArcSwap::from_pointee(snapshot));
         let stats = Arc::new(RouterStats::default());
         let shared = Shared {
@@ -173,7 +174,9 @@ impl Router {
         let generation = GENERATION.fetch_add(1, Ordering::Relaxed) as u64;
         let replicas: Vec<_> = (0..)
             .zip(addresses)
-            .map(|(ordinal, a)| Arc::new(Replica::new(ReplicaId { ordinal, generation }, Addresses(vec![(3000, *a)]))))
+            .map(|(ordinal, a)| {
+                Arc::new(Replica::new(ReplicaId { ordinal, generation }, Addresses::new(vec![(3000, *a)])))
+            })
             .collect();
         let _entered = self.control.enter();
         self.service.publish(ReadySet { replicas: replicas.clone() });

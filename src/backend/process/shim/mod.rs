@@ -8,6 +8,7 @@
 
 mod child;
 mod control;
+mod network;
 mod output;
 mod run;
 mod state;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit};
 
-use super::{protocol, raw};
+use super::{handover, protocol, raw};
 
 /// Runs the shim to its end. Called before anything else in `main`, when the first argument is
 /// `shim`; the specification comes over standard input, which must be the socket a router opened.
@@ -63,7 +64,11 @@ fn prepare() -> io::Result<Option<(protocol::ShimSpec, UnixStream)>> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut router = UnixStream::from(stdin.as_fd().try_clone_to_owned()?);
+    let namespace = handover::receive(&router)?;
     let spec: protocol::ShimSpec = protocol::read_blocking(&mut router)?;
+    if let Some((namespace, network)) = namespace.as_ref().zip(spec.network.as_ref()) {
+        network::enter(namespace, network, &spec.dir)?;
+    }
     if let Some((soft, hard)) = spec.files {
         rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: Some(hard) })?;
     }

@@ -1,0 +1,123 @@
+//! The private network in this process: started where the machine allows it, and told what is served.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::routes::{self, Served};
+use crate::config::settings::{Policy, PrivateSettings, Protocol, Settings};
+use crate::landscape::{LandscapeId, LandscapeSpec, PathTarget, ServiceKey, ServiceSpec, Workload};
+use crate::lifecycle::Neighbours;
+use crate::listen::Listeners;
+use crate::private::{Ports, PrivateNetwork};
+use crate::proxy::{PrivatePort, PrivatePorts};
+use crate::route::{PrefixTree, Route, strip_prefix_length};
+
+/// The private ports of a headless service that declares none.
+const HEADLESS: [u16; 2] = [80, 3000];
+
+/// The private network, or `None` where it is switched off or cannot be had; the log says why.
+pub(super) async fn start(
+    settings: &Settings,
+    instance: &str,
+    state: &Path,
+    listeners: Arc<Listeners>,
+    neighbours: Arc<Neighbours>,
+    inherited: Vec<(String, TcpListener)>,
+) -> Option<Arc<PrivateNetwork>> {
+    let private = settings.private.clone()?;
+    let (instance, state) = (instance.to_owned(), state.to_owned());
+    // It talks to the kernel, and waits for it.
+    let started = tokio::task::spawn_blocking(move || {
+        PrivateNetwork::start(&private, &instance, &state, listeners, neighbours, inherited)
+    });
+    match started.await {
+        Ok(Ok(network)) => {
+            tracing::info!("services have virtual addresses of {} and find each other by name", network.range());
+            Some(network)
+        }
+        Ok(Err(lack)) => {
+            tracing::warn!("services do not find each other by name here: {lack}");
+            None
+        }
+        Err(e) => {
+            tracing::error!("the private network could not be started: {e}");
+            None
+        }
+    }
+}
+
+/// The services of every landscape and their private ports.
+pub(super) fn ports(settings: &Settings) -> Vec<(LandscapeId, Ports)> {
+    let known = settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok());
+    let of = |spec: &Arc<LandscapeSpec>| {
+        let services =
+            spec.services.values().map(|s| (s.key.clone(), ports_of(s))).filter(|(_, ports)| !ports.is_empty());
+        (spec.home.id.clone(), services.collect())
+    };
+    known.map(of).collect()
+}
+
+fn ports_of(spec: &ServiceSpec) -> Vec<u16> {
+    let declared: Vec<u16> = spec.ports.iter().map(|p| p.number).collect();
+    match spec.workload {
+        Workload::Managed { .. } => Vec::new(),
+        Workload::Headless if declared.is_empty() => HEADLESS.to_vec(),
+        _ => declared,
+    }
+}
+
+/// What requests read: every private port by its virtual address.
+pub(super) fn table(
+    settings: &Settings,
+    served: &HashMap<ServiceKey, Served>,
+    addresses: &HashMap<ServiceKey, Ipv4Addr>,
+) -> PrivatePorts {
+    let Some(private) = &settings.private else { return PrivatePorts::default() };
+    let known = settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok());
+    let services = known.flat_map(|spec| spec.services.values());
+    let of = |spec: &Arc<ServiceSpec>| {
+        let (served, address) = (served.get(&spec.key)?, *addresses.get(&spec.key)?);
+        let each = |number| (SocketAddrV4::new(address, number), Arc::new(port(spec, number, served, private)));
+        Some(ports_of(spec).into_iter().map(each).collect::<Vec<_>>())
+    };
+    services.filter_map(of).flatten().collect()
+}
+
+fn port(spec: &Arc<ServiceSpec>, number: u16, served: &Served, private: &PrivateSettings) -> PrivatePort {
+    let mut paths = PrefixTree::default();
+    let mut add = |prefix: &str, to: &PathTarget, strip: usize| {
+        let route = Route {
+            target: routes::endpoint(spec, to, served),
+            landscape: spec.key.landscape.clone(),
+            service: spec.key.service.clone(),
+            to: to.clone(),
+            prefix: Some(prefix.into()),
+            strip,
+        };
+        // A service's paths were found to be different when its landscape was read.
+        drop(paths.insert(prefix, route));
+    };
+    if spec.workload == Workload::Headless {
+        for rule in &spec.paths {
+            add(&rule.prefix, &rule.to, strip_prefix_length(&rule.prefix, rule.strip));
+        }
+    } else {
+        add("/", &PathTarget::Port(number), 0);
+    }
+    PrivatePort {
+        key: spec.key.clone(),
+        stats: served.stats.clone(),
+        protocol: protocol(spec, &served.policy, number),
+        paths,
+        idle: private.idle,
+    }
+}
+
+fn protocol(spec: &ServiceSpec, policy: &Policy, number: u16) -> Protocol {
+    if spec.workload == Workload::Headless {
+        return Protocol::Http;
+    }
+    policy.protocols.iter().find(|(port, _)| *port == number).map(|(_, protocol)| *protocol).unwrap_or_default()
+}

@@ -1,0 +1,57 @@
+//! The network between services.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Off;
+use crate::config::defaults as d;
+use crate::config::scalar::{Cidr, Positive, Resolver};
+
+/// The network that a landscape's services reach each other by, or `off`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Private {
+    /// `off`.
+    Word(Off),
+    /// Its addresses and bounds.
+    Settings(PrivateSettings),
+}
+
+/// Addresses and bounds of the network between services.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "private")]
+pub struct PrivateSettings {
+    /// Where services' virtual addresses are taken from: an IPv4 network of /24 or larger that nothing else
+    /// on this machine uses. Default: the first of some usual ones that is free.
+    pub addresses: Option<Cidr>,
+    /// Where the networks of process replicas are cut from, a /24 for each landscape.
+    #[schemars(length(min = 1), extend("default" = [d::PRIVATE_SUBNETS]))]
+    pub subnets: Option<Vec<Cidr>>,
+    /// Who is asked for names that are not the landscape's. Default: whom this machine asks.
+    #[schemars(length(min = 1))]
+    pub resolvers: Option<Vec<Resolver>>,
+    /// A raw TCP connection on which no byte moved for so long is ended.
+    #[schemars(extend("default" = d::PRIVATE_IDLE.to_string()))]
+    pub idle: Option<Positive>,
+    /// Whether process replicas reach what is outside of this machine.
+    #[serde(default = "yes")]
+    #[schemars(extend("default" = true))]
+    pub egress: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a port speaks in the private network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub enum Protocol {
+    /// HTTP/1: every request is balanced, retried and counted by itself.
+    Http,
+    /// Anything else, passed on byte for byte.
+    Tcp,
+}

@@ -1,0 +1,174 @@
+//! The ground that the private network stands on: everything that touches this machine's kernel.
+//!
+//! [`rights`] says what is possible. [`Ground::open`] makes a range of virtual addresses local by one
+//! route, so that a socket can be bound to any of them. A landscape's processes share a bridge
+//! ([`Ground::ensure_bridge`]), each replica in a namespace of its own ([`attach()`]); containers have a
+//! bridge of the engine's. On each bridge the router listens at virtual addresses ([`listen_tcp`]), and
+//! [`filter::render`] and [`apply`] fence what may pass besides. Connections to a replica may also be
+//! made from inside its [`Namespace`].
+//!
+//! Everything here blocks, for milliseconds at most where it does not say otherwise, and speaks of the
+//! namespace of the calling thread. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN. IPv4 only.
+
+mod attach;
+mod engine_rules;
+pub mod filter;
+mod links;
+mod listen;
+mod names;
+mod namespace;
+mod nft;
+mod ranges;
+mod survey;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::HashSet;
+use std::io;
+
+use ipnet::Ipv4Net;
+
+pub use attach::{attach, gateway_of};
+pub use engine_rules::allow_through_docker;
+pub use listen::{bind_udp, device_of, listen_tcp};
+pub use names::bridge_name;
+pub use namespace::Namespace;
+pub use nft::apply;
+pub use ranges::{Taken, pick_range};
+pub use survey::{Lack, Survey, rights};
+use wire::Wire;
+
+/// The kernel's number of an interface.
+pub fn index_of(interface: &str) -> io::Result<u32> {
+    let link = Wire::open()?.link(interface)?;
+    link.map(|link| link.index)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {interface}")))
+}
+
+/// The addresses that this machine uses beside those of `instance`: what [`pick_range`] must avoid.
+pub fn taken(instance: &str) -> io::Result<Vec<Taken>> {
+    ranges::taken(&mut Wire::open()?, &names::bridge_prefix(instance))
+}
+
+/// Keeps the replicas on a bridge that others look after, as an engine does, from each other past the
+/// router, by isolating all ports that it has now. Gives how many there are.
+pub fn isolate_ports(bridge: &str) -> io::Result<usize> {
+    let mut wire = Wire::open()?;
+    let links = wire.links()?;
+    let Some(index) = links.iter().find(|link| link.name == bridge && link.is_bridge).map(|link| link.index) else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no bridge {bridge}")));
+    };
+    let mut isolated = 0;
+    for port in links.iter().filter(|link| link.bridge == Some(index)) {
+        match wire.isolate(port.index) {
+            Ok(()) => isolated += 1,
+            // It went away meanwhile, or left the bridge.
+            Err(_) if wire.link(&port.name)?.is_none_or(|link| link.bridge != Some(index)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(isolated)
+}
+
+/// The virtual addresses and the bridges of one router's instance.
+#[derive(Debug)]
+pub struct Ground {
+    instance: String,
+    range: Ipv4Net,
+    loopback: u32,
+}
+
+impl Ground {
+    /// Makes `range`, the virtual addresses, local. Nothing else of this machine may use it, nor
+    /// `subnets`, from which bridges will get theirs; what an earlier router of the instance left is its own.
+    pub fn open(instance: &str, range: Ipv4Net, subnets: &[Ipv4Net]) -> Result<Self, Lack> {
+        let range = range.trunc();
+        let failed = |error: io::Error| {
+            Lack::new(
+                format!("the private range {range} cannot be made local ({error})"),
+                "run the router as root, or with the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN",
+            )
+        };
+        let mut wire = Wire::open().map_err(failed)?;
+        let taken = ranges::taken(&mut wire, &names::bridge_prefix(instance)).map_err(failed)?;
+        let wanted: Vec<Ipv4Net> = std::iter::once(range).chain(subnets.iter().map(Ipv4Net::trunc)).collect();
+        ranges::check(&wanted, &taken)?;
+        let loopback = wire.link("lo").map_err(failed)?.map_or(1, |link| link.index);
+        wire.make_local(range, names::route_metric(instance), loopback).map_err(failed)?;
+        Ok(Self { instance: instance.to_owned(), range, loopback })
+    }
+
+    /// The virtual addresses.
+    pub fn range(&self) -> Ipv4Net {
+        self.range
+    }
+
+    /// Sees to a bridge of that name (see [`bridge_name`]) which is up and has `gateway`, an address with
+    /// the size of its net, as its only address. Adopts the one of an earlier router.
+    pub fn ensure_bridge(&self, name: &str, gateway: Ipv4Net) -> io::Result<()> {
+        let mut wire = Wire::open()?;
+        let link = match wire.link(name)? {
+            Some(link) => link,
+            None => {
+                wire.make_bridge(name)?;
+                wire.link(name)?.ok_or_else(|| io::Error::other(format!("the bridge {name} did not appear")))?
+            }
+        };
+        if !link.is_bridge {
+            return Err(io::Error::other(format!(
+                "the interface {name} is not a bridge: remove it (ip link del {name})"
+            )));
+        }
+        for (index, address) in wire.addresses()? {
+            if index == link.index && address != gateway {
+                wire.remove_address(index, address)?;
+            }
+        }
+        wire.add_address(link.index, gateway)?;
+        wire.set_up(link.index)
+    }
+
+    /// Removes a bridge; that it is gone already is no error. Its replicas lose their network.
+    pub fn remove_bridge(&self, name: &str) -> io::Result<()> {
+        let mut wire = Wire::open()?;
+        match wire.link(name)? {
+            Some(link) => wire.remove_link(link.index),
+            None => Ok(()),
+        }
+    }
+
+    /// The bridges of this instance, also those of earlier routers: their names, and whether any replica
+    /// is on it.
+    pub fn bridges(&self) -> io::Result<Vec<(String, bool)>> {
+        let links = Wire::open()?.links()?;
+        let used: HashSet<u32> = links.iter().filter_map(|link| link.bridge).collect();
+        let prefix = names::bridge_prefix(&self.instance);
+        let ours = links.into_iter().filter(|link| link.is_bridge && link.name.starts_with(&prefix));
+        Ok(ours.map(|link| (link.name, used.contains(&link.index))).collect())
+    }
+
+    /// Removes what is unused: bridges without replicas, and when none is left, and no `containers` are
+    /// either, the filters and the route. What replicas that go on running are fenced with stays. Does
+    /// what it can; the first failure is told.
+    pub fn close(self, containers: bool) -> io::Result<()> {
+        let mut result = Ok(());
+        let mut keep = |done: io::Result<()>| {
+            if result.is_ok() {
+                result = done;
+            }
+        };
+        let mut left = Vec::new();
+        for (name, used) in self.bridges()? {
+            if used { left.push(name) } else { keep(self.remove_bridge(&name)) }
+        }
+        if left.is_empty() && !containers {
+            keep(apply(&filter::removal(&self.instance)));
+            let route = Wire::open()
+                .and_then(|mut wire| wire.unmake_local(self.range, names::route_metric(&self.instance), self.loopback));
+            keep(route);
+        }
+        keep(allow_through_docker(&self.instance, &left).map_err(io::Error::other));
+        result
+    }
+}

@@ -1,0 +1,16 @@
+//! The private network: services find each other by name, asleep or not, and no one else can.
+//!
+//! A landscape's replicas sit on one or two *segments*, bridges of this machine: one that the router
+//! makes for processes, each in a network namespace of its own, and one that the Docker Engine makes for
+//! containers. Every service has one stable *virtual address*; the router listens on it, for each
+//! declared port, on the landscape's segments alone, and so knows by the interface that a packet came by
+//! whose it is. Names are answered at the segment's gateway. What replicas may reach besides is fenced by
+//! packet filters.
+
+pub mod addresses;
+pub mod dns;
+pub mod ground;
+pub mod names;
+mod network;
+
+pub use network::{Ports, PrivateNetwork};

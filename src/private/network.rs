@@ -1,0 +1,384 @@
+//! The private network of one router: what each landscape's replicas find on it.
+//!
+//! A change is made in one place, [`PrivateNetwork::settle`]: it renders the packet filters for all
+//! segments and replaces them in one transaction, so that no replica is ever without a fence. What
+//! requests read (which port leads where) is not here but in the snapshot.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use ipnet::Ipv4Net;
+use parking_lot::Mutex;
+
+use super::addresses::{Book, hash};
+use super::dns::{Forwarder, Server};
+use super::ground::filter::{self, Kind, Redirect, Transport};
+use super::ground::{self, Ground};
+use super::names::Zone;
+use crate::backend::{Attached, Network};
+use crate::config::settings::PrivateSettings;
+use crate::landscape::{LandscapeId, ServiceKey};
+use crate::lifecycle::Neighbours;
+use crate::listen::Listeners;
+use crate::proxy::Segment;
+
+/// Connections that the system keeps for us before they are accepted; it bounds this by
+/// `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// Landscapes' networks are of this size.
+const PIECE: u8 = 24;
+/// Whether this machine forwards packets: what every engine switches on, too, that has networks of its own.
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+/// Where virtual addresses come from unless the configuration says otherwise: the first that is free.
+const USUAL: [&str; 4] = ["10.212.0.0/16", "172.29.0.0/16", "192.168.192.0/20", "198.18.0.0/16"];
+
+/// Virtual addresses and ports of the services of one landscape.
+pub type Ports = Vec<(ServiceKey, Vec<u16>)>;
+
+/// See the module's words.
+#[derive(Debug)]
+pub struct PrivateNetwork {
+    instance: String,
+    settings: PrivateSettings,
+    ground: Mutex<Option<Ground>>,
+    range: Ipv4Net,
+    listeners: Arc<Listeners>,
+    forwarder: Forwarder,
+    neighbours: Arc<Neighbours>,
+    known: Mutex<Known>,
+    inherited: Mutex<Vec<(String, TcpListener)>>,
+    /// One change of the kernel's state at a time.
+    settling: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Known {
+    book: Book,
+    landscapes: HashMap<LandscapeId, Landscape>,
+    segments: BTreeMap<(LandscapeId, bool), OnSegment>,
+}
+
+/// What is served to one landscape.
+#[derive(Debug)]
+struct Landscape {
+    zone: Arc<ArcSwap<Zone>>,
+    ports: Vec<SocketAddrV4>,
+    /// Of the process segment: its network, and the addresses in use.
+    net: Option<Ipv4Net>,
+    taken: HashSet<Ipv4Addr>,
+}
+
+/// An interface and what the router has on it. By landscape and whether an engine made it.
+#[derive(Debug)]
+struct OnSegment {
+    interface: Arc<str>,
+    index: u32,
+    gateway: Ipv4Net,
+    tcp: u16,
+    names: (u16, u16),
+    _server: Server,
+}
+
+impl PrivateNetwork {
+    /// Claims the range of virtual addresses. `inherited` are a predecessor's sockets, by interface, with what
+    /// waits in them. An error says what is missing on this machine.
+    pub fn start(
+        settings: &PrivateSettings,
+        instance: &str,
+        state: &Path,
+        listeners: Arc<Listeners>,
+        neighbours: Arc<Neighbours>,
+        inherited: Vec<(String, TcpListener)>,
+    ) -> Result<Arc<Self>, String> {
+        let rights = ground::rights();
+        if let Some(lack) = rights.lacks().next().filter(|_| !rights.can_isolate()) {
+            return Err(lack.to_string());
+        }
+        let range = match settings.addresses {
+            Some(range) => range,
+            None => usual(instance)?,
+        };
+        let ground = Ground::open(instance, range, &settings.subnets).map_err(|lack| lack.to_string())?;
+        if let Some(lack) = rights.egress.filter(|_| settings.egress)
+            && let Err(e) = std::fs::write(FORWARDING, "1")
+        {
+            tracing::warn!("{lack}; the router may not set it itself: {e}");
+        }
+        let forwarder = match settings.resolvers.as_slice() {
+            [] => Forwarder::system(),
+            some => Forwarder::new(some.iter().copied()),
+        };
+        let known = Known { book: Book::open(state, range), landscapes: HashMap::new(), segments: BTreeMap::new() };
+        Ok(Arc::new(Self {
+            instance: instance.to_owned(),
+            settings: settings.clone(),
+            ground: Mutex::new(Some(ground)),
+            range,
+            listeners,
+            forwarder,
+            neighbours,
+            known: Mutex::new(known),
+            inherited: Mutex::new(inherited),
+            settling: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// The range of virtual addresses.
+    pub fn range(&self) -> Ipv4Net {
+        self.range
+    }
+
+    /// Gives each service of these landscapes, which are all there are, its virtual address, and makes them
+    /// known to each other by name. Ports follow with [`PrivateNetwork::follow`].
+    pub fn assign(&self, landscapes: &[(LandscapeId, Ports)]) -> HashMap<ServiceKey, Ipv4Addr> {
+        let (addresses, gone) = {
+            let mut known = self.known.lock();
+            let addresses =
+                known.book.assign(landscapes.iter().flat_map(|(_, ports)| ports.iter().map(|(key, _)| key)));
+            for (id, services) in landscapes {
+                let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
+                let with_address =
+                    || services.iter().filter_map(|(key, ports)| Some((key, *addresses.get(key)?, ports)));
+                let names = with_address().map(|(key, address, _)| (key.service.clone(), address));
+                landscape.zone.store(Arc::new(Zone::new(id, names, self.range)));
+                landscape.ports = with_address()
+                    .flat_map(|(_, address, ports)| ports.iter().map(move |port| SocketAddrV4::new(address, *port)))
+                    .collect();
+            }
+            let kept = |id: &LandscapeId| landscapes.iter().any(|(other, _)| other == id);
+            for (id, landscape) in &mut known.landscapes {
+                if !kept(id) {
+                    landscape.zone.store(Arc::new(Zone::empty(id, self.range)));
+                    landscape.ports.clear();
+                }
+            }
+            let gone: Vec<_> = known.segments.keys().filter(|(id, _)| !kept(id)).cloned().collect();
+            (addresses, gone)
+        };
+        for (id, by_engine) in gone {
+            self.leave(&id, by_engine);
+        }
+        addresses
+    }
+
+    /// Makes the packet filters what was assigned.
+    pub async fn follow(&self) {
+        if let Err(e) = self.settle().await {
+            tracing::error!("the private network could not be changed: {e}");
+        }
+    }
+
+    /// Lets go of everything: sockets at once, interfaces where no replica is on them.
+    pub async fn end(&self, containers: bool) {
+        let _one = self.settling.lock().await;
+        let segments = std::mem::take(&mut self.known.lock().segments);
+        for segment in segments.values() {
+            self.listeners.end_private(&segment.interface);
+        }
+        let ground = self.ground.lock().take();
+        let closed = tokio::task::spawn_blocking(move || ground.map_or(Ok(()), |ground| ground.close(containers)));
+        match closed.await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::warn!("the private network was not put away whole: {e}"),
+            Err(e) => tracing::warn!("the private network was not put away: {e}"),
+        }
+    }
+
+    /// Has the router's sockets on an interface.
+    async fn join(&self, id: &LandscapeId, by_engine: bool, interface: &str, gateway: Ipv4Net) -> io::Result<()> {
+        // An interface that is made anew has the same name, and our sockets are not on it.
+        let index = ground::index_of(interface)?;
+        let same = |s: &OnSegment| s.gateway == gateway && s.index == index;
+        if self.known.lock().segments.get(&(id.clone(), by_engine)).is_some_and(same) {
+            return Ok(());
+        }
+        let any = |port| SocketAddrV4::new(gateway.addr(), port);
+        let tcp = match self.inherited(interface, index)? {
+            Some(socket) => socket,
+            None => ground::listen_tcp(interface, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), BACKLOG)?,
+        };
+        let (name_udp, name_tcp) = (ground::bind_udp(interface, any(0))?, ground::listen_tcp(interface, any(0), 128)?);
+        let (tcp_port, names) =
+            (tcp.local_addr()?.port(), (name_udp.local_addr()?.port(), name_tcp.local_addr()?.port()));
+        let zone = {
+            let mut known = self.known.lock();
+            known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).zone.clone()
+        };
+        let server = Server::start(zone, self.forwarder.clone(), name_udp, name_tcp)?;
+        let interface: Arc<str> = interface.into();
+        let segment = Segment { landscape: id.clone(), neighbours: self.neighbours.clone() };
+        self.listeners.serve_private(interface.clone(), Arc::new(segment), tcp)?;
+        let made = OnSegment { interface, index, gateway, tcp: tcp_port, names, _server: server };
+        self.known.lock().segments.insert((id.clone(), by_engine), made);
+        self.settle().await
+    }
+
+    /// A predecessor's socket on this very interface, not on one that had its name.
+    fn inherited(&self, interface: &str, index: u32) -> io::Result<Option<TcpListener>> {
+        let mut inherited = self.inherited.lock();
+        let Some(at) = inherited.iter().position(|(name, _)| name == interface) else { return Ok(None) };
+        let (_, socket) = inherited.swap_remove(at);
+        socket.set_nonblocking(true)?;
+        Ok((ground::device_of(&socket)? == index).then_some(socket))
+    }
+
+    fn leave(&self, id: &LandscapeId, by_engine: bool) {
+        let segment = self.known.lock().segments.remove(&(id.clone(), by_engine));
+        if let Some(segment) = segment {
+            self.listeners.end_private(&segment.interface);
+        }
+    }
+
+    /// Makes the packet filters what they are to be.
+    async fn settle(&self) -> io::Result<()> {
+        let _one = self.settling.lock().await;
+        let (segments, ours) = self.segments()?;
+        let (instance, range, egress) = (self.instance.clone(), self.range, self.settings.egress);
+        let apply = move || {
+            ground::apply(&filter::render(&instance, &segments, range, egress))?;
+            ground::allow_through_docker(&instance, &ours).map_err(io::Error::other)
+        };
+        tokio::task::spawn_blocking(apply).await.map_err(io::Error::other)?
+    }
+
+    /// As the packet filters have to know them, and the names of the bridges that are ours.
+    fn segments(&self) -> io::Result<(Vec<filter::Segment>, Vec<String>)> {
+        let known = self.known.lock();
+        let mut all = Vec::new();
+        for ((id, by_engine), segment) in &known.segments {
+            let names = SocketAddrV4::new(segment.gateway.addr(), 53);
+            let redirect = |transport, from, to| Redirect { transport, from, to };
+            let mut redirects = vec![
+                redirect(Transport::Udp, names, segment.names.0),
+                redirect(Transport::Tcp, names, segment.names.1),
+            ];
+            let ports = known.landscapes.get(id).map_or(&[][..], |l| &l.ports);
+            redirects.extend(ports.iter().map(|from| redirect(Transport::Tcp, *from, segment.tcp)));
+            let kind = if *by_engine { Kind::Docker } else { Kind::Process };
+            all.push(filter::Segment::new(&segment.interface, segment.gateway, kind)?.redirecting(redirects));
+        }
+        let ours = known.segments.iter().filter(|((_, by_engine), _)| !by_engine);
+        Ok((all, ours.map(|(_, segment)| segment.interface.to_string()).collect()))
+    }
+
+    /// The landscape's network for processes, chosen if there is none yet.
+    fn net(&self, id: &LandscapeId) -> io::Result<Ipv4Net> {
+        let mut known = self.known.lock();
+        if let Some(net) = known.landscapes.get(id).and_then(|l| l.net) {
+            return Ok(net);
+        }
+        let used: HashSet<Ipv4Net> = known.landscapes.values().filter_map(|l| l.net).collect();
+        let pieces: Vec<Ipv4Net> = self
+            .settings
+            .subnets
+            .iter()
+            .flat_map(|net| net.subnets(PIECE.max(net.prefix_len())).into_iter().flatten())
+            .collect();
+        let start = usize::try_from(hash(id) % pieces.len().max(1) as u64).unwrap_or(0);
+        let net = pieces.iter().cycle().skip(start).take(pieces.len()).find(|net| !used.contains(net)).copied();
+        let net = net.ok_or_else(|| io::Error::other("private.subnets has no network left for another landscape"))?;
+        known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).net = Some(net);
+        Ok(net)
+    }
+
+    /// A free address in the landscape's network.
+    fn take(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<Ipv4Addr> {
+        let mut known = self.known.lock();
+        let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
+        // The first one is the bridge's.
+        let address = net.hosts().skip(1).find(|address| !landscape.taken.contains(address));
+        let address = address.ok_or_else(|| io::Error::other(format!("all addresses of {net} are in use")))?;
+        landscape.taken.insert(address);
+        Ok(address)
+    }
+
+    /// The landscape's bridge for processes.
+    async fn bridge(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(String, Ipv4Net)> {
+        let name = ground::bridge_name(&self.instance, id);
+        let gateway = ground::gateway_of(net).ok_or_else(|| io::Error::other(format!("{net} is too small")))?;
+        if let Some(ground) = &*self.ground.lock() {
+            ground.ensure_bridge(&name, gateway)?;
+        }
+        self.join(id, false, &name, gateway).await?;
+        Ok((name, gateway))
+    }
+}
+
+impl Landscape {
+    fn new(id: &str, range: Ipv4Net) -> Self {
+        let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(id, range)));
+        Self { zone, ports: Vec::new(), net: None, taken: HashSet::new() }
+    }
+}
+
+/// A name for an interface: at most 15 bytes.
+fn interface(prefix: &str, parts: &[&str]) -> String {
+    format!("{prefix}{:013x}", hash(&parts.join("/")) >> 12)
+}
+
+/// The first of the usual ranges that nothing on this machine uses.
+fn usual(instance: &str) -> Result<Ipv4Net, String> {
+    let taken: Vec<Ipv4Net> =
+        ground::taken(instance).map(|all| all.into_iter().map(|t| t.net).collect()).unwrap_or_default();
+    let candidates: Vec<Ipv4Net> = USUAL.iter().filter_map(|net| net.parse().ok()).collect();
+    ground::pick_range(&candidates, &taken)
+        .ok_or_else(|| "none of the usual ranges for virtual addresses is free here: set private.addresses".into())
+}
+
+#[async_trait]
+impl Network for PrivateNetwork {
+    async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached> {
+        let net = self.net(landscape)?;
+        let (bridge, gateway) = self.bridge(landscape, net).await?;
+        let address = self.take(landscape, net)?;
+        let cable = interface("lc", &[&self.instance, &address.to_string()]);
+        let made = tokio::task::spawn_blocking(move || ground::attach(&bridge, net, address, &cable)).await;
+        match made.map_err(io::Error::other).flatten() {
+            Ok(namespace) => Ok(Attached { namespace, address, resolver: gateway.addr() }),
+            Err(error) => {
+                self.release(landscape, address);
+                Err(error)
+            }
+        }
+    }
+
+    async fn keep(&self, landscape: &LandscapeId, address: Ipv4Addr) -> io::Result<()> {
+        let net = Ipv4Net::new(address, PIECE).map_err(io::Error::other)?.trunc();
+        {
+            let mut known = self.known.lock();
+            let range = self.range;
+            let kept = known.landscapes.entry(landscape.clone()).or_insert_with(|| Landscape::new(landscape, range));
+            kept.net.get_or_insert(net);
+            kept.taken.insert(address);
+        }
+        self.bridge(landscape, net).await.map(drop)
+    }
+
+    fn release(&self, landscape: &LandscapeId, address: Ipv4Addr) {
+        if let Some(landscape) = self.known.lock().landscapes.get_mut(landscape) {
+            landscape.taken.remove(&address);
+        }
+    }
+
+    fn bridge_name(&self, landscape: &LandscapeId) -> String {
+        // Not to be taken for one of ours.
+        interface("le", &[&self.instance, landscape])
+    }
+
+    async fn bridged(&self, landscape: &LandscapeId, gateway: Ipv4Net) -> io::Result<Ipv4Addr> {
+        self.join(landscape, true, &self.bridge_name(landscape), gateway).await?;
+        Ok(gateway.addr())
+    }
+
+    async fn unbridged(&self, landscape: &LandscapeId) {
+        self.leave(landscape, true);
+        if let Err(e) = self.settle().await {
+            tracing::warn!("the private network could not be changed: {e}");
+        }
+    }
+}
