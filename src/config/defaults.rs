@@ -66,8 +66,8 @@ pub const MAX_REPLICAS: u32 = 10;
 pub const LOG_KEEP: Size = mib(16);
 /// `process.ports`.
 pub const PORTS: PortRange = PortRange(20_000, 29_999);
-/// `private.subnets`.
-pub const PRIVATE_SUBNETS: &str = "10.214.0.0/16";
+/// `private.subnets`, where they overlap neither `private.addresses` nor `docker.subnets`.
+pub const PRIVATE_SUBNETS: [&str; 4] = ["10.214.0.0/16", "10.215.0.0/16", "172.30.0.0/16", "192.168.208.0/20"];
 /// `private.idle`.
 pub const PRIVATE_IDLE: Time = seconds(3600);
 /// `docker.subnets`.

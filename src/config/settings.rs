@@ -351,6 +351,8 @@ pub struct PrivateSettings {
     pub addresses: Option<Ipv4Net>,
     /// Networks for process replicas are cut from these, each a /24.
     pub subnets: Vec<Ipv4Net>,
+    /// Whether the configuration says so: then this machine may not use any of them.
+    pub subnets_given: bool,
     /// Who is asked for names that are not ours; empty: those that this machine asks.
     pub resolvers: Vec<SocketAddr>,
     /// Raw TCP on which nothing moved for so long is ended.

@@ -252,10 +252,18 @@ fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings
                 subnets.extend(v4(c, &path, net.0));
             }
         }
-        None => subnets.extend(d::PRIVATE_SUBNETS.parse::<Ipv4Net>()),
+        None => subnets.extend(d::PRIVATE_SUBNETS.iter().filter_map(|net| net.parse::<Ipv4Net>().ok())),
     }
     let docker = docker_subnets(router);
     let near = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
+    let near_docker = |net: &Ipv4Net| {
+        let net = IpNet::V4(*net);
+        docker.iter().any(|other| net.contains(other) || other.contains(&net))
+    };
+    let subnets_given = private.subnets.is_some();
+    if !subnets_given {
+        subnets.retain(|net| !near_docker(net) && addresses.as_ref().is_none_or(|a| !near(a, net)));
+    }
     for (i, net) in subnets.iter().enumerate() {
         let path = field::index("private.subnets", i);
         if addresses.as_ref().is_some_and(|a| near(a, net)) {
@@ -264,13 +272,14 @@ fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings
         if subnets[..i].iter().any(|other| near(other, net)) {
             c.error(&path, format!("{net} overlaps another one of the list")).help("remove one of them");
         }
-        if docker.iter().any(|other| IpNet::V4(*net).contains(other) || other.contains(&IpNet::V4(*net))) {
+        if near_docker(net) {
             c.error(&path, format!("{net} overlaps `docker.subnets`")).help("choose another network");
         }
     }
     Some(PrivateSettings {
         addresses,
         subnets,
+        subnets_given,
         resolvers: private.resolvers.iter().flatten().map(|r| r.0).collect(),
         idle: private.idle.map_or(d::PRIVATE_IDLE.0, |t| t.0),
         egress: private.egress,

@@ -103,7 +103,8 @@ impl PrivateNetwork {
             Some(range) => range,
             None => usual(instance)?,
         };
-        let ground = Ground::open(instance, range, &settings.subnets).map_err(|lack| lack.to_string())?;
+        let subnets = if settings.subnets_given { &settings.subnets[..] } else { &[] };
+        let ground = Ground::open(instance, range, subnets).map_err(|lack| lack.to_string())?;
         if let Some(lack) = rights.egress.filter(|_| settings.egress)
             && let Err(e) = std::fs::write(FORWARDING, "1")
         {
@@ -268,21 +269,27 @@ impl PrivateNetwork {
 
     /// The landscape's network for processes, chosen if there is none yet.
     fn net(&self, id: &LandscapeId) -> io::Result<Ipv4Net> {
-        let mut known = self.known.lock();
-        if let Some(net) = known.landscapes.get(id).and_then(|l| l.net) {
+        let known = |known: &Known| known.landscapes.get(id).and_then(|l| l.net);
+        if let Some(net) = known(&self.known.lock()) {
             return Ok(net);
         }
-        let used: HashSet<Ipv4Net> = known.landscapes.values().filter_map(|l| l.net).collect();
-        let pieces: Vec<Ipv4Net> = self
-            .settings
-            .subnets
-            .iter()
-            .flat_map(|net| net.subnets(PIECE.max(net.prefix_len())).into_iter().flatten())
-            .collect();
+        // Asked now: another router of this machine may have begun since we did.
+        let mut used: Vec<Ipv4Net> = ground::taken(&self.instance)?.into_iter().map(|taken| taken.net).collect();
+        used.push(self.range);
+        let mut all = self.known.lock();
+        if let Some(net) = known(&all) {
+            return Ok(net);
+        }
+        used.extend(all.landscapes.values().filter_map(|l| l.net));
+        let pieces = self.settings.subnets.iter().flat_map(|net| net.subnets(PIECE.max(net.prefix_len())));
+        let pieces: Vec<Ipv4Net> = pieces.flatten().collect();
         let start = usize::try_from(hash(id) % pieces.len().max(1) as u64).unwrap_or(0);
-        let net = pieces.iter().cycle().skip(start).take(pieces.len()).find(|net| !used.contains(net)).copied();
-        let net = net.ok_or_else(|| io::Error::other("private.subnets has no network left for another landscape"))?;
-        known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).net = Some(net);
+        let (before, from) = pieces.split_at(start);
+        let candidates = [from, before].concat();
+        let net = ground::pick_range(&candidates, &used).ok_or_else(|| {
+            io::Error::other("private.subnets has no network left for another landscape: add one that is free here")
+        })?;
+        all.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).net = Some(net);
         Ok(net)
     }
 

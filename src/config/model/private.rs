@@ -26,8 +26,9 @@ pub struct PrivateSettings {
     /// Where services' virtual addresses are taken from: an IPv4 network of /24 or larger that nothing else
     /// on this machine uses. Default: the first of some usual ones that is free.
     pub addresses: Option<Cidr>,
-    /// Where the networks of process replicas are cut from, a /24 for each landscape.
-    #[schemars(length(min = 1), extend("default" = [d::PRIVATE_SUBNETS]))]
+    /// Where the networks of process replicas are cut from, a /24 for each landscape. The default leaves out
+    /// what this machine or `docker.subnets` uses.
+    #[schemars(length(min = 1), extend("default" = d::PRIVATE_SUBNETS))]
     pub subnets: Option<Vec<Cidr>>,
     /// Who is asked for names that are not the landscape's. Default: whom this machine asks.
     #[schemars(length(min = 1))]
