@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 benches=("$@")
-((${#benches[@]})) || benches=(compare memory cold-start burst changes boundary)
+((${#benches[@]})) || benches=(compare memory cold-start burst changes boundary private)
 
 cargo build --locked --release
 cargo build --locked --release --manifest-path benches/promises/Cargo.toml --target-dir "$target"

@@ -8,7 +8,8 @@
 //! * [`proc`]: what the kernel knows of a process: CPU time and resident memory.
 //! * [`figures`]: medians, percentiles and the tables that are printed.
 //!
-//! One binary a promise: `compare`, `memory`, `cold-start`, `boundary`, `burst`, `changes`; and
+//! One binary a promise: `compare`, `memory`, `cold-start`, `boundary`, `burst`, `changes`,
+//! `private`; and
 //! `sample-app`, the application that all of them put behind the router. Every binary ends with
 //! status 1 when what it measures is not as promised.
 

@@ -46,6 +46,17 @@ impl Peer {
         Self::start("HAProxy", "haproxy", &["-db", "-f"], config).await
     }
 
+    /// HAProxy that passes on bytes from `listen` to `upstream`.
+    pub async fn haproxy_tcp(listen: SocketAddr, upstream: SocketAddr) -> Result<Self> {
+        let config = |listen: SocketAddr, _: &Path| {
+            format!(
+                "global\n  nbthread 1\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  \
+                 timeout server 60s\nlisten bench\n  bind {listen}\n  server app {upstream}\n"
+            )
+        };
+        Self::start_at(listen, "HAProxy", "haproxy", &["-db", "-f"], config).await
+    }
+
     /// nginx in front of `upstream`.
     pub async fn nginx(upstream: SocketAddr) -> Result<Self> {
         let config = |listen: SocketAddr, folder: &Path| {
@@ -81,8 +92,17 @@ impl Peer {
         args: &[&str],
         config: impl Fn(SocketAddr, &Path) -> String,
     ) -> Result<Self> {
+        Self::start_at(free_port()?, name, program, args, config).await
+    }
+
+    async fn start_at(
+        address: SocketAddr,
+        name: &'static str,
+        program: &str,
+        args: &[&str],
+        config: impl Fn(SocketAddr, &Path) -> String,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let address = free_port()?;
         let file = folder.path().join("config");
         fs::write(&file, config(address, folder.path()))?;
         let mut command = Command::new(program);

@@ -2,11 +2,13 @@
 //!
 //! * `GET /bytes/N` answers N bytes.
 //! * `/slow/MS` answers after so many milliseconds.
+//! * `/pull/ADDRESS/N` asks another one, which runs with `--stream`, for N bytes, and answers `ns=` it took.
 //! * Everything else answers `key=value` lines: its pid, `CS_REPLICA`, `WORD`, how long the body of
 //!   the request was, and on the clock of `CLOCK_MONOTONIC` when it could accept connections first
 //!   (`listening`) and when it did (`accepted`).
 //!
-//! `--boot MS` waits before it listens, `--starts FILE` appends a line to a file as it starts.
+//! `--boot MS` waits before it listens, `--starts FILE` appends a line to a file as it starts. With
+//! `--stream on` it speaks no HTTP: each connection brings a number, eight bytes, and gets as many bytes.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,6 +29,7 @@ struct App {
 
 fn main() -> Result<()> {
     let mut boot = Duration::ZERO;
+    let mut streams = false;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let value = args.next().with_context(|| format!("{arg} needs a value"))?;
@@ -36,19 +39,24 @@ fn main() -> Result<()> {
                 let mut file = std::fs::OpenOptions::new().create(true).append(true).open(value)?;
                 writeln!(file, "{}", std::process::id())?;
             }
+            "--stream" => streams = value == "on",
             _ => bail!("unknown option {arg}"),
         }
     }
     std::thread::sleep(boot);
     let port: u16 = std::env::var("PORT").context("PORT is not set")?.parse()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(tokio::task::LocalSet::new().run_until(serve(port)))
+    runtime.block_on(tokio::task::LocalSet::new().run_until(serve(port, streams)))
 }
 
-async fn serve(port: u16) -> Result<()> {
+async fn serve(port: u16, streams: bool) -> Result<()> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    let host = match std::env::var("HOST") {
+        Ok(host) => host.parse()?,
+        Err(_) => Ipv4Addr::LOCALHOST,
+    };
+    socket.bind(SocketAddr::from((host, port)))?;
     let listener = socket.listen(4096)?;
     let listening = monotonic_ns();
     let mut stream = listener.accept().await?.0;
@@ -57,9 +65,44 @@ async fn serve(port: u16) -> Result<()> {
     loop {
         let app = Rc::clone(&app);
         // A client that leaves is no failure of ours.
-        tokio::task::spawn_local(async move { app.converse(stream).await.ok() });
+        tokio::task::spawn_local(async move {
+            match streams {
+                true => stream_to(stream).await.ok(),
+                false => app.converse(stream).await.ok(),
+            }
+        });
         stream = listener.accept().await?.0;
     }
+}
+
+/// Read and written at once.
+const PIECE: usize = 256 * 1024;
+
+/// Sends as many bytes as the other side asks for.
+async fn stream_to(mut stream: TcpStream) -> Result<()> {
+    let mut left = stream.read_u64().await? as usize;
+    let piece = vec![b'x'; PIECE];
+    while left > 0 {
+        left -= stream.write(&piece[..left.min(PIECE)]).await?;
+    }
+    Ok(())
+}
+
+/// Nanoseconds that it takes to get so many bytes from an application that streams.
+async fn pull(address: &str, size: u64) -> Result<u64> {
+    let begin = monotonic_ns();
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_u64(size).await?;
+    let mut piece = vec![0; PIECE];
+    let mut got = 0;
+    loop {
+        match stream.read(&mut piece).await? {
+            0 => break,
+            n => got += n as u64,
+        }
+    }
+    anyhow::ensure!(got == size, "{got} bytes of {size}");
+    Ok(monotonic_ns() - begin)
 }
 
 impl App {
@@ -102,8 +145,15 @@ impl App {
         if let Some(delay) = number("/slow/") {
             tokio::time::sleep(Duration::from_millis(delay as u64)).await;
         }
+        let mut more = String::new();
+        if let Some((address, size)) = path.strip_prefix("/pull/").and_then(|rest| rest.split_once('/')) {
+            more = match pull(address, size.parse()?).await {
+                Ok(took) => format!("ns={took}\n"),
+                Err(error) => format!("error={error:#}\n"),
+            };
+        }
         let body = format!(
-            "pid={}\nlistening={}\naccepted={}\nword={}\nreplica={}\nreceived={received}\n",
+            "{more}pid={}\nlistening={}\naccepted={}\nword={}\nreplica={}\nreceived={received}\n",
             std::process::id(),
             self.listening,
             self.accepted,
