@@ -41,8 +41,12 @@ impl Setup {
     /// One landscape `bench`. `extra` are further keys of router.yaml, `policies` the landscape's
     /// `services`, `services` those of the ci.yml's `run`.
     pub fn new(extra: &str, policies: &str, services: &[Service]) -> Self {
-        let router =
-            format!("{extra}\nlandscapes:\n  - {{ id: bench, ci: ci.yml, root: root, services: {{ {policies} }} }}\n");
+        // The application is reached by its peers, too: it stays in this machine's network, unless that is not
+        // what is measured.
+        let private = if extra.contains("private:") { "" } else { "private: off\n" };
+        let router = format!(
+            "{private}{extra}\nlandscapes:\n  - {{ id: bench, ci: ci.yml, root: root, services: {{ {policies} }} }}\n"
+        );
         Self { router, listen: String::new(), ci: ci(services) }
     }
 }
