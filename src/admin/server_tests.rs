@@ -378,8 +378,13 @@ async fn a_reload_goes_on_when_its_caller_leaves() {
     let caller = r.connect(&head).await;
     timeout(Duration::from_secs(10), told("reload begins")).await.unwrap();
     drop(caller);
-    // Time for the connection to notice.
-    sleep(Duration::from_millis(100)).await;
+    let left = async {
+        // What is left is the task that accepts.
+        while r.server.tasks.len() > 1 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), left).await.expect("the connection ends with its caller");
     drop(applying);
     timeout(Duration::from_secs(10), told("reload ends")).await.expect("it was cut off in the middle");
 }
