@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::settings::BackendKind;
 use crate::landscape::{LandscapeSpec, RunDigest, ServiceKey, ServiceSpec};
@@ -199,6 +200,15 @@ pub struct Job {
     pub stage: Stage,
     /// It is ended and fails after so long.
     pub deadline: Duration,
+    /// Cancelled, it is ended and fails.
+    pub called_off: CancellationToken,
+}
+
+impl Job {
+    /// One that nobody calls off yet.
+    pub fn new(landscape: Arc<LandscapeSpec>, stage: Stage, deadline: Duration) -> Self {
+        Self { landscape, stage, deadline, called_off: CancellationToken::new() }
+    }
 }
 
 /// Which steps a [`Job`] runs.
@@ -271,7 +281,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Says what one service's replicas should be. Returns once that is noted, before it is so.
     fn apply(&self, want: Want);
 
-    /// Runs `prepare` or `test` to its end. Dropping the future ends what it started.
+    /// Runs `prepare` or `test` to its end. Of one that is called off nothing is left when this
+    /// returns; dropping the future ends what it started, too, and waits for nothing.
     async fn run_job(&self, job: Job, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure>;
 
     /// Whether the socket that accepts at `address` belongs to this replica; the error names the

@@ -79,7 +79,7 @@ async fn a_port_is_given_again_once_its_replica_is_gone() {
     let jobs = async {
         let landscape = Arc::new(others.landscape(&[("", "true")]));
         loop {
-            let job = Job { landscape: landscape.clone(), stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+            let job = Job::new(landscape.clone(), Stage::Prepare, Duration::from_secs(60));
             others.backend.run_job(job, &|_| {}).await.unwrap();
         }
     };
