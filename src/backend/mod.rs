@@ -86,6 +86,8 @@ pub enum Seen {
     Running(ReplicaId, Addresses),
     /// It is frozen.
     Paused(ReplicaId),
+    /// It could not be frozen, or not be resumed, and is as it was before: why.
+    Stuck(ReplicaId, String),
     /// It has just ended by itself. What is known at once, so that nobody waits for more; always
     /// followed by [`Seen::Ended`] with all that can be found out.
     Ending(ReplicaId, Failure),

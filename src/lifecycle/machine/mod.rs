@@ -12,6 +12,7 @@ mod backoff;
 mod chaos;
 mod command;
 mod event;
+mod freeze;
 mod observe;
 mod rep;
 mod rest;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::rep::{Phase, Rep};
-use super::{Effect, Machine, PULL, RESUME, SUSPECT, State};
+use super::{Effect, Machine, PULL, SUSPECT, State};
 use crate::backend::{Addresses, Failure, FailureKind, Progress, ReplicaId, Seen};
 use crate::lifecycle::events::What;
 use crate::probe::schedule::Verdict;
@@ -31,13 +31,13 @@ impl Machine {
         self.leaving.iter().position(|r| r.id == id).map(Place::Leaving)
     }
 
-    fn rep_mut(&mut self, id: ReplicaId) -> Option<&mut Rep> {
+    pub(super) fn rep_mut(&mut self, id: ReplicaId) -> Option<&mut Rep> {
         let slots = self.slots.iter_mut().flat_map(|s| s.reps_mut());
         slots.chain(&mut self.leaving).find(|r| r.id == id)
     }
 
     /// Takes a replica out of wherever it is, with its slot if it has one.
-    fn take(&mut self, id: ReplicaId) -> Option<(Rep, Option<usize>)> {
+    pub(super) fn take(&mut self, id: ReplicaId) -> Option<(Rep, Option<usize>)> {
         match self.place(id)? {
             Place::Slot(at) => {
                 let slot = &mut self.slots[at];
@@ -55,6 +55,7 @@ impl Machine {
             Seen::Progress(id, progress) => self.pulling(id, progress),
             Seen::Running(id, addresses) => self.running(id, addresses, now),
             Seen::Paused(id) => self.paused(id, now),
+            Seen::Stuck(id, why) => self.stuck(id, &why, now),
             Seen::Ending(id, failure) => self.ended(id, Some(failure), true, now),
             Seen::Ended(id, failure) => self.ended(id, Some(failure), false, now),
             Seen::Stopped(id) => self.ended(id, None, false, now),
@@ -97,24 +98,6 @@ impl Machine {
         let spec = rep.spec.clone();
         self.progress = None;
         self.effects.push(Effect::Probe { id, addresses, spec });
-    }
-
-    fn paused(&mut self, id: ReplicaId, now: Instant) {
-        let wanted_frozen = matches!(self.state, State::Stopping | State::Off);
-        let Some(rep) = self.rep_mut(id) else { return };
-        match rep.phase {
-            Phase::Pausing { .. } => rep.enter(Phase::Paused, now),
-            Phase::Probing { .. } | Phase::Ready | Phase::Unready { .. } if !wanted_frozen => {
-                // Somebody froze it behind our back: what is wanted is said again.
-                rep.resumed = true;
-                rep.started = now;
-                rep.enter(Phase::Starting { until: now + RESUME }, now);
-                self.apply_again = true;
-                self.effects.push(Effect::Unprobe(id));
-                self.tell_replica(id, "was paused from outside, and is resumed");
-            }
-            _ => {}
-        }
     }
 
     /// It is gone: by itself with a failure, or as wanted. `early`: more will be told of the failure.
@@ -169,7 +152,7 @@ impl Machine {
     }
 
     /// A replica that lives is given up: it is stopped, and replaced after its back-off.
-    fn give_up(&mut self, id: ReplicaId, failure: Failure, now: Instant) {
+    pub(super) fn give_up(&mut self, id: ReplicaId, failure: Failure, now: Instant) {
         let Some((rep, slot)) = self.take(id) else { return };
         self.tell_replica(id, failure.detail.clone());
         if let Some(at) = slot {
@@ -326,12 +309,7 @@ impl Machine {
                 self.tell_replica(id, "is stopped with requests in flight: the drain timeout has passed");
                 self.drained(id, now);
             }
-            Phase::Pausing { .. } => {
-                if let Some((rep, _)) = self.take(id) {
-                    self.tell_replica(id, "cannot be paused, and is stopped");
-                    self.stop(rep, now);
-                }
-            }
+            Phase::Pausing { .. } => self.not_frozen(id, "nothing came of it in time", now),
             Phase::Stopping { .. } => self.unstoppable(id, now),
             Phase::Ready | Phase::Paused => {}
         }

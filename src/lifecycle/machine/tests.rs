@@ -487,6 +487,55 @@ fn one_that_will_not_pause_is_stopped() {
     assert_eq!((w.state(), w.running().len()), (Off, 0));
 }
 
+/// One that its backend fails to freeze, half a second before it says so.
+fn freezing() -> World {
+    let mut w = simple();
+    w.configure(|_, p| p.when_idle = WhenIdle::Pause);
+    w.next_app = App::PauseFails;
+    w.request(ms(10));
+    while w.state() != Stopping {
+        w.pass(ms(50));
+    }
+    assert_eq!(w.running().len(), 1);
+    w.states();
+    w
+}
+
+#[test]
+fn one_whose_freezing_fails_is_stopped_at_once_and_that_is_told() {
+    let mut w = freezing();
+    w.pass(ms(600));
+    assert_eq!((w.states(), w.running().len()), (vec![Off], 0));
+    let failure = w.machine.snapshot(std::time::SystemTime::now(), Some(std::time::SystemTime::now())).last_failure;
+    assert_eq!(failure.unwrap().0.detail, "it cannot be paused, and is stopped: not everything froze");
+}
+
+#[test]
+fn one_whose_freezing_fails_serves_on_if_somebody_has_come() {
+    let mut w = freezing();
+    w.request(ms(10));
+    assert_eq!(w.held(), 1);
+    w.pass(ms(600));
+    assert_eq!((w.states(), w.held(), w.starts.len(), w.stops), (vec![Starting, Ready], 0, 1, 0));
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.refused.len()), (Ready, 0));
+}
+
+#[test]
+fn one_whose_resuming_fails_is_replaced_at_once() {
+    let mut w = simple();
+    w.configure(|_, p| p.when_idle = WhenIdle::Pause);
+    w.next_app = App::ResumeFails;
+    w.request(ms(10));
+    w.pass(secs(62));
+    assert_eq!(w.frozen(), 1);
+    w.next_app = App::Good;
+    w.request(ms(10));
+    w.pass(ms(200));
+    assert_eq!((w.state(), w.held(), w.starts.len(), w.refused.len()), (Ready, 0, 2, 0));
+}
+
 #[test]
 fn a_suspect_replica_gets_nothing_until_it_is_probed() {
     let mut w = many(2);
