@@ -33,6 +33,8 @@ impl Machine {
                 adopted: true,
                 resumed: false,
                 unwanted: false,
+                unwell: false,
+                passed: None,
             };
             self.adopt_one(rep, f.goal, now);
         }

@@ -8,6 +8,9 @@ use crate::backend::{Addresses, Failure, FailureKind, Progress, ReplicaId, Seen}
 use crate::lifecycle::events::What;
 use crate::probe::schedule::Verdict;
 
+/// Why one that passes its probe is not ready.
+const UNWELL: &str = "its own health check fails";
+
 /// Where a replica is kept.
 #[derive(Clone, Copy)]
 enum Place {
@@ -94,6 +97,7 @@ impl Machine {
         rep.running = Some(now);
         rep.addresses = addresses.clone();
         rep.problem = None;
+        rep.passed = None;
         rep.enter(Phase::Probing { until }, now);
         let spec = rep.spec.clone();
         self.progress = None;
@@ -162,19 +166,20 @@ impl Machine {
         self.leave(rep, now);
     }
 
+    /// What the image's own health check says. It counts beside the probe: ready is what passes both.
     fn engine_health(&mut self, id: ReplicaId, healthy: bool, now: Instant) {
         let Some(rep) = self.rep_mut(id) else { return };
-        match (healthy, rep.phase) {
-            (false, Phase::Ready) => {
-                rep.problem = Some("its own health check fails".to_owned());
-                rep.enter(Phase::Unready { until: Some(now + SUSPECT) }, now);
-                self.tell_replica(id, "is unhealthy by its own health check");
+        rep.unwell = !healthy;
+        if healthy {
+            if let Some(addresses) = rep.passed.take() {
+                self.tell_replica(id, "is healthy by its own health check");
+                self.probe_passed(id, addresses, now);
             }
-            (true, Phase::Unready { .. }) => {
-                rep.enter(Phase::Ready, now);
-                self.tell_replica(id, "is healthy again by its own health check");
-            }
-            _ => {}
+        } else if rep.phase == Phase::Ready {
+            rep.passed = Some(rep.addresses.clone());
+            rep.problem = Some(UNWELL.to_owned());
+            rep.enter(Phase::Unready { until: Some(now + SUSPECT) }, now);
+            self.tell_replica(id, "is unhealthy by its own health check");
         }
     }
 
@@ -199,6 +204,11 @@ impl Machine {
         let Some(place) = self.place(id) else { return };
         let Some(rep) = self.rep_mut(id) else { return };
         if !matches!(rep.phase, Phase::Probing { .. } | Phase::Unready { .. }) {
+            return;
+        }
+        if rep.unwell {
+            rep.passed = Some(addresses);
+            rep.problem = Some(UNWELL.to_owned());
             return;
         }
         rep.addresses = addresses.clone();
@@ -268,6 +278,7 @@ impl Machine {
         if !matches!(rep.phase, Phase::Ready | Phase::Unready { until: None }) {
             return;
         }
+        rep.passed = None;
         rep.enter(Phase::Unready { until: Some(now + SUSPECT) }, now);
         let (addresses, spec) = (rep.addresses.clone(), rep.spec.clone());
         self.effects.push(Effect::Probe { id, addresses, spec });

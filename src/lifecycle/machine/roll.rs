@@ -118,6 +118,8 @@ impl Machine {
             adopted: false,
             resumed: false,
             unwanted: false,
+            unwell: false,
+            passed: None,
         };
         self.tell_replica(id, "is started");
         let slot = &mut self.slots[at];

@@ -537,6 +537,29 @@ fn one_whose_resuming_fails_is_replaced_at_once() {
 }
 
 #[test]
+fn what_its_own_health_check_calls_unhealthy_is_not_ready_whatever_the_probe_says() {
+    let mut w = ready();
+    let id = w.rotation[0];
+    w.restart_router(w.later_generation());
+    w.tell(Event::Seen(Seen::Health(id, false)));
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.held(), w.running()), (Starting, 1, vec![id]));
+    w.tell(Event::Seen(Seen::Health(id, true)));
+    assert_eq!((w.state(), w.held(), w.rotation.clone()), (Ready, 0, vec![id]));
+    w.tell(Event::Seen(Seen::Health(id, false)));
+    w.tell(Event::ProbePassed(id, super::world::addresses(id)));
+    assert_eq!(w.state(), Starting);
+    w.tell(Event::Seen(Seen::Health(id, true)));
+    assert_eq!(w.rotation, [id]);
+    // One that stays unhealthy is replaced, as any other that does not become ready.
+    w.tell(Event::Pin);
+    w.tell(Event::Seen(Seen::Health(id, false)));
+    w.pass(secs(62));
+    assert_eq!((w.state(), w.starts.len(), w.running().contains(&id)), (Ready, 2, false));
+}
+
+#[test]
 fn a_suspect_replica_gets_nothing_until_it_is_probed() {
     let mut w = many(2);
     let id = w.rotation[0];
