@@ -628,6 +628,38 @@ fn what_runs_an_older_specification_serves_until_it_is_replaced() {
 }
 
 #[test]
+fn a_next_router_keeps_the_old_one_serving_that_its_successor_is_not_ready_to_replace() {
+    let mut w = ready();
+    let old = w.rotation[0];
+    w.next_app = App::NeverListens;
+    w.configure(|spec, _| *spec = fixtures::spec("web", 1, 2));
+    w.pass(secs(1));
+    let rolling = w.running();
+    assert_eq!(rolling.len(), 2);
+    w.restart_router(w.later_generation());
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.held(), w.rotation.clone(), w.running()), (Ready, 0, vec![old], rolling));
+    w.next_app = App::Good;
+    w.tell(Event::Pin);
+    w.pass(secs(330));
+    assert!(w.running().len() == 1 && w.rotation.len() == 1 && w.rotation[0] != old, "{:?}", w.running());
+}
+
+#[test]
+fn a_next_router_ends_a_replacement_that_was_complete_but_for_the_end_of_the_old_one() {
+    let mut w = ready();
+    w.request(secs(20));
+    w.configure(|spec, _| *spec = fixtures::spec("web", 1, 2));
+    w.pass(secs(1));
+    let new = w.rotation.clone();
+    assert_eq!(w.running().len(), 2);
+    w.restart_router(w.later_generation());
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.rotation.clone(), w.running(), w.starts.len()), (Ready, new.clone(), new, 2));
+}
+
+#[test]
 fn it_tells_who_caused_starts_and_stops() {
     use crate::lifecycle::events::{Cause, What};
     let mut w = simple();
