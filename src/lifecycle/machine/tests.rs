@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{App, PULL, World, simple};
 use super::{Effect, Event};
-use crate::backend::{Abilities, Progress, Seen};
+use crate::backend::{Abilities, Failure, Progress, Seen};
 use crate::config::settings::{Mode, WhenIdle};
 use crate::lifecycle::fixtures;
 use crate::lifecycle::service::Refusal;
@@ -128,6 +128,25 @@ fn a_crash_loop_answers_held_requests_at_the_exit_and_backs_off() {
     w.pass(ms(1900));
     w.request(ms(10));
     assert_eq!(w.starts.len(), 2, "twice as long now");
+}
+
+#[test]
+fn what_cannot_work_is_told_at_once_and_tried_anew_only_after_a_long_while() {
+    let mut w = simple();
+    w.next_app = App::NeverListens;
+    w.request(ms(10));
+    let failure = Failure { permanent: true, ..fixtures::exited() };
+    w.tell(Event::Seen(Seen::Ended(w.starts[0], failure)));
+    let Refusal::Failed { retry_after, .. } = w.refused[0] else { panic!("{:?}", w.refused) };
+    assert_eq!((w.state(), retry_after), (Failed, secs(30)));
+    w.pass(secs(29));
+    w.request(ms(10));
+    assert_eq!((w.refused.len(), w.held(), w.starts.len()), (2, 0, 1));
+    w.next_app = App::Good;
+    w.pass(secs(2));
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.starts.len(), w.refused.len()), (Ready, 2, 2));
 }
 
 #[test]
