@@ -12,6 +12,9 @@ use crate::backend::{Failure, FailureKind};
 /// Ended sooner than this, it counts as never having worked.
 const RIGHT_AFTER_START: Duration = Duration::from_secs(10);
 
+/// What is shorter is no time that was measured.
+const MEASURED: Duration = Duration::from_micros(100);
+
 /// Of a replica that ended by itself.
 pub fn of_replica(ending: &Ending, addresses: &[(u16, SocketAddr)]) -> Failure {
     let early = Duration::from_micros(ending.ran_us) < RIGHT_AFTER_START;
@@ -101,10 +104,13 @@ pub fn not_runnable(remedy: String) -> Failure {
 }
 
 fn describe(ending: &Ending) -> String {
-    let after = span(Duration::from_micros(ending.ran_us));
+    let after = match Duration::from_micros(ending.ran_us) {
+        ran if ran < MEASURED => "right after its start".to_owned(),
+        ran => format!("after {}", span(ran)),
+    };
     let what = match &ending.outcome {
-        Outcome::Exited(status) => format!("exit status {status} after {after} in {}", ending.label),
-        Outcome::Signaled(signal) => format!("killed by {} after {after} in {}", name_of(*signal), ending.label),
+        Outcome::Exited(status) => format!("exit status {status} {after} in {}", ending.label),
+        Outcome::Signaled(signal) => format!("killed by {} {after} in {}", name_of(*signal), ending.label),
         Outcome::NotStarted(reason) => format!("{} could not be started: {reason}", ending.label),
         Outcome::Nothing => "no step has a command that stays up".to_owned(),
     };
@@ -194,6 +200,8 @@ mod tests {
         assert_eq!(failure.detail, "exit status 3 after 12 ms in step 2 (run server)");
         assert_eq!(failure.public, "The service exited right after its start.");
         assert_eq!((failure.kind, failure.log_tail.len()), (FailureKind::Exited, 1));
+        let at_once = of_replica(&ending(Outcome::Exited(3), 20), &[]);
+        assert_eq!(at_once.detail, "exit status 3 right after its start in step 2 (run server)");
         let late = of_replica(&ending(Outcome::Signaled(libc::SIGSEGV), 60_000_000), &[]);
         assert_eq!(late.public, "The service exited.");
         assert!(late.detail.starts_with("killed by SIGSEGV after 60.0 s"), "{}", late.detail);

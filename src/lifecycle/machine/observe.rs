@@ -307,13 +307,18 @@ impl Machine {
         let Some(rep) = self.rep_mut(id) else { return };
         let problem = rep.problem.clone().unwrap_or_else(|| "nothing is known of it".to_owned());
         let after = now.saturating_duration_since(rep.started).as_secs_f64();
+        let since = match () {
+            () if rep.resumed => "that was asked for",
+            () if rep.adopted => "it was found",
+            () => "its start",
+        };
         match rep.phase {
             Phase::Starting { .. } => {
                 let what = if rep.resumed { "resumed" } else { "running" };
-                self.give_up(id, late(format!("it was not {what} {after:.1} s after its start")), now);
+                self.give_up(id, late(format!("it was not {what} {after:.1} s after {since}")), now);
             }
             Phase::Probing { .. } => {
-                self.give_up(id, late(format!("it was not ready {after:.1} s after its start: {problem}")), now);
+                self.give_up(id, late(format!("it was not ready {after:.1} s after {since}: {problem}")), now);
             }
             Phase::Unready { .. } => self.give_up(id, unhealthy(problem), now),
             Phase::Draining { .. } => {

@@ -661,7 +661,11 @@ fn a_next_router_keeps_the_old_one_serving_that_its_successor_is_not_ready_to_re
     assert_eq!((w.state(), w.held(), w.rotation.clone(), w.running()), (Ready, 0, vec![old], rolling));
     w.next_app = App::Good;
     w.tell(Event::Pin);
-    w.pass(secs(330));
+    w.pass(secs(300));
+    let failure = w.machine.snapshot(std::time::SystemTime::now(), Some(std::time::SystemTime::now())).last_failure;
+    let detail = failure.unwrap().0.detail;
+    assert!(detail.starts_with("it was not ready 300.0 s after it was found: "), "{detail}");
+    w.pass(secs(30));
     assert!(w.running().len() == 1 && w.rotation.len() == 1 && w.rotation[0] != old, "{:?}", w.running());
 }
 
