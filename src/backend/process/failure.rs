@@ -25,7 +25,8 @@ pub fn of_replica(ending: &Ending, addresses: &[(u16, SocketAddr)]) -> Failure {
     };
     let mut detail = describe(ending);
     if kind == FailureKind::Exited && ending.outcome != Outcome::Exited(0) {
-        let (holder, complains) = (foreign_holder(addresses), says_in_use(&ending.tail));
+        let complains = says_in_use(&ending.tail);
+        let holder = foreign_holder(addresses, complains);
         if let Some(holder) = &holder {
             detail = format!("{detail}; {holder}");
         } else if complains && early {
@@ -153,13 +154,14 @@ fn name_of(signal: i32) -> String {
     name.to_owned()
 }
 
-/// The replica is gone: whoever holds one of its ports is not it.
-fn foreign_holder(addresses: &[(u16, SocketAddr)]) -> Option<String> {
+/// The replica is gone: whoever holds one of its ports is not it. That somebody holds a declared port which
+/// it was not given was known before its start, and is to blame only where it `complains` of a port.
+fn foreign_holder(addresses: &[(u16, SocketAddr)], complains: bool) -> Option<String> {
     for (declared, at) in addresses {
         if let Some(holder) = listeners::holder_of(*at) {
             return Some(format!("port {} is held by {holder}", at.port()));
         }
-        if *declared != at.port() {
+        if complains && *declared != at.port() {
             let own = SocketAddr::from((Ipv4Addr::LOCALHOST, *declared));
             if let Some(holder) = listeners::holder_of(own) {
                 let port = at.port();
@@ -173,7 +175,8 @@ fn foreign_holder(addresses: &[(u16, SocketAddr)]) -> Option<String> {
 fn says_in_use(tail: &[String]) -> bool {
     tail.iter().any(|line| {
         let line = line.to_ascii_lowercase();
-        line.contains("eaddrinuse") || line.contains("in use") || line.contains("errno 98")
+        let of_a_port = ["address", "port", "socket"].iter().any(|word| line.contains(word));
+        line.contains("eaddrinuse") || line.contains("errno 98") || (line.contains("in use") && of_a_port)
     })
 }
 
@@ -221,13 +224,30 @@ mod tests {
     }
 
     #[test]
+    fn another_s_port_is_not_to_blame_for_an_end_that_does_not_mention_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap();
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let other = of_replica(&ending(Outcome::Exited(3), 12_000), &[(taken.port(), free)]);
+        assert_eq!(
+            (other.kind, other.detail.as_str()),
+            (FailureKind::Exited, "exit status 3 after 12 ms in step 2 (run server)")
+        );
+        let mut busy = ending(Outcome::Exited(3), 12_000);
+        busy.tail.push("heap: 30 MiB in use".into());
+        assert_eq!(of_replica(&busy, &[(taken.port(), free)]).kind, FailureKind::Exited);
+        let its_own = of_replica(&ending(Outcome::Exited(3), 12_000), &[(3000, taken)]);
+        assert!(its_own.detail.contains("is held by"), "it was given that port: {}", its_own.detail);
+    }
+
+    #[test]
     fn a_port_whose_holder_is_gone_was_taken_all_the_same() {
         let addresses = [(3000, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))];
         let mut end = ending(Outcome::Exited(1), 5);
         end.tail.push("Error: listen EADDRINUSE: address already in use".into());
         assert_eq!(of_replica(&end, &addresses).kind, FailureKind::PortTaken);
         end.ran_us = 60_000_000;
-        let held = foreign_holder(&addresses).is_some();
+        let held = foreign_holder(&addresses, true).is_some();
         assert_eq!(of_replica(&end, &addresses).kind == FailureKind::PortTaken, held, "it had its ports by then");
     }
 
