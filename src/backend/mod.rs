@@ -291,6 +291,12 @@ pub trait Backend: Send + Sync + 'static {
     /// holder. A backend whose replicas have addresses of their own says yes.
     async fn owns_listener(&self, service: &ServiceKey, id: ReplicaId, address: SocketAddr) -> Result<(), String>;
 
+    /// Whether a replica that starts, and does not accept where its `port` is mapped to, listens on the
+    /// declared number itself: it will not come to the other. The text says so to people.
+    async fn ignores_mapping(&self, _service: &ServiceKey, _id: ReplicaId, _port: u16) -> Option<String> {
+        None
+    }
+
     /// A service's output, oldest first. The channel closes after the last line, or with the
     /// receiver when following.
     async fn logs(&self, service: &ServiceKey, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, BackendError>;

@@ -54,6 +54,11 @@ pub async fn owner_at(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec
     }
 }
 
+/// Whether the sockets that accept at `address` are all the processes' at this moment.
+pub fn is_owner_at(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec<u32>) -> bool {
+    look(address, first, rest) == Owner::Ours
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Owner {
     Ours,
