@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::rep::{Phase, Rep};
-use super::{Effect, Machine, State};
+use super::{Drain, Effect, Machine, State};
 use crate::backend::{Found, Goal};
 use crate::lifecycle::events::Cause;
 use crate::probe::schedule::Watch;
@@ -46,6 +46,9 @@ impl Machine {
             self.cause = Cause::Adopted;
             self.idle_base = Some(now);
             self.go(State::Starting, now);
+            if self.slept && !self.wanted() {
+                self.drain(Drain::Sleep, now);
+            }
         } else if self.is_paused() {
             self.paused_at = Some(now);
         } else if !self.leaving.is_empty() {

@@ -273,6 +273,11 @@ impl Machine {
         self.pinned
     }
 
+    /// Whether an operator sent it to sleep, and nothing has woken it since.
+    pub fn is_asleep(&self) -> bool {
+        self.slept
+    }
+
     /// Wanted for a reason that does not pass by itself.
     fn wanted_anyway(&self) -> bool {
         let derived = self.landscape || !self.needed_by.is_empty();

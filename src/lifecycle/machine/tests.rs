@@ -634,6 +634,22 @@ fn a_next_router_finds_the_replicas_and_neither_stops_nor_doubles_them() {
 }
 
 #[test]
+fn what_was_sent_to_sleep_just_before_a_take_over_sleeps_and_a_request_wakes_it() {
+    let mut w = ready();
+    w.configure(|_, p| p.mode = Mode::AlwaysOn);
+    let found = w.begin_router(w.later_generation());
+    w.tell(Event::Sleep);
+    w.tell(Event::Adopted(found));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.running().len(), w.starts.len()), (Off, 0, 1));
+    w.pass(secs(3600));
+    assert_eq!(w.state(), Off, "although it is always on");
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.held()), (Ready, 0));
+}
+
+#[test]
 fn what_runs_an_older_specification_serves_until_it_is_replaced() {
     let mut w = ready();
     let old = w.rotation[0];

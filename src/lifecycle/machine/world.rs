@@ -495,8 +495,8 @@ impl World {
         self.used_ids.iter().map(|id| id.generation).max().unwrap_or(0) + 1000
     }
 
-    /// The router dies; another one takes its place.
-    pub fn restart_router(&mut self, generation: u64) {
+    /// The router dies; another one is about to take its place, and finds this.
+    pub fn begin_router(&mut self, generation: u64) -> Vec<Found> {
         let found = self.found();
         let abilities = Abilities { pause: true, local: true, shared_ports: true };
         self.machine = Machine::new(self.config.clone(), abilities, generation, self.now);
@@ -513,6 +513,12 @@ impl World {
             r.closed = true;
             r.runs = true;
         }
+        found
+    }
+
+    /// The router dies; another one takes its place.
+    pub fn restart_router(&mut self, generation: u64) {
+        let found = self.begin_router(generation);
         let (starts, stops) = (self.starts.len(), self.stops);
         let stays: Vec<_> = found.iter().filter(|f| f.goal.is_some()).cloned().collect();
         // What is frozen is ended where that is not asked for any more.
