@@ -17,13 +17,14 @@ use crate::lifecycle::{Demand, Lifecycle, Refusal, Use};
 pub struct Predecessor {
     wire: Arc<Wire>,
     used: BTreeSet<ServiceKey>,
+    asleep: Vec<ServiceKey>,
 }
 
 impl Predecessor {
     /// Finds it; `None` where none runs, which is no reason not to start.
     pub async fn find(state: &Path) -> io::Result<Option<Self>> {
         match Wire::connect(state).await {
-            Ok(wire) => Ok(Some(Self { wire: Arc::new(wire), used: BTreeSet::new() })),
+            Ok(wire) => Ok(Some(Self { wire: Arc::new(wire), used: BTreeSet::new(), asleep: Vec::new() })),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 tracing::info!("no router runs on this state folder: there is nothing to take over");
                 Ok(None)
@@ -51,18 +52,24 @@ impl Predecessor {
     pub async fn take_lives(&mut self) -> io::Result<()> {
         self.wire.send(&ToOld::Lives, &[]).await?;
         match self.wire.receive::<ToNew>().await?.ok_or_else(gone)? {
-            (ToNew::Lives { used }, _) => self.used = used.into_iter().collect(),
+            (ToNew::Lives { used, asleep }, _) => (self.used, self.asleep) = (used.into_iter().collect(), asleep),
             (ToNew::Refused(why), _) => return Err(io::Error::other(why)),
             (other, _) => return Err(io::Error::other(format!("unexpected: {other:?}"))),
         }
         Ok(())
     }
 
-    /// To be called as soon as the services are there: keeps awake what the old router still uses.
+    /// To be called as soon as the services are there: keeps awake what the old router still uses, and lets
+    /// sleep what was sent to sleep there.
     pub fn claim(&self, lifecycle: &Lifecycle) {
         for key in &self.used {
             if let Some(handle) = lifecycle.get(key) {
                 handle.service().set_elsewhere(1);
+            }
+        }
+        for key in &self.asleep {
+            if let Some(handle) = lifecycle.get(key) {
+                handle.sleeps_on();
             }
         }
     }
