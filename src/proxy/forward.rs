@@ -160,7 +160,6 @@ impl Outgoing {
     pub fn held(&mut self, lease: Lease, waited: Duration) {
         if !waited.is_zero() {
             self.cold = Some(self.cold.unwrap_or_default() + waited);
-            self.usage.held(waited);
         }
         self.usage.lease(lease);
     }

@@ -186,7 +186,7 @@ impl Outgoing {
             failed: None,
         };
         // Boxed: what is rare may not make every connection's future larger.
-        match Box::pin(hold::hold(service, client, endpoint.policy.hold.half_closed, demand)).await {
+        match Box::pin(hold::hold(service, &mut self.usage, endpoint.policy.hold.half_closed, demand)).await {
             Ok(held) => {
                 self.held(held.lease, held.waited);
                 None
