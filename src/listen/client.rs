@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::clock::{Clock, Tick};
-use super::scan::HeadScan;
+use super::scan::Scan;
 use crate::observe::RouterStats;
 use crate::proxy::wire::{self, Waiting};
 use crate::proxy::{ErrorCode, Tunnel};
@@ -70,9 +70,7 @@ pub struct Client {
     answer_begun: Cell<bool>,
     /// A half-close of the client now means that it left.
     half_close_leaves: Cell<bool>,
-    scan: Cell<HeadScan>,
-    /// Bytes of the next head came with this one: its deadline runs from this answer's end.
-    pipelined: Cell<bool>,
+    scan: RefCell<Scan>,
     tunnel: RefCell<Option<Tunnel>>,
     peer_text: RefCell<Option<HeaderValue>>,
 }
@@ -113,8 +111,7 @@ impl Client {
             bytes_in: Cell::new(0),
             answer_begun: Cell::new(false),
             half_close_leaves: Cell::new(false),
-            scan: Cell::new(HeadScan::new()),
-            pipelined: Cell::new(false),
+            scan: RefCell::new(Scan::new()),
             tunnel: RefCell::new(None),
             peer_text: RefCell::new(None),
         }
@@ -287,9 +284,7 @@ impl Client {
         self.half_close_leaves.set(false);
         self.idle_bytes.set(None);
         self.enter(Phase::Busy);
-        let scan = self.scan.replace(HeadScan::new());
-        self.pipelined.set(scan.more() && !has_body);
-        scan.both()
+        self.scan.borrow_mut().take()
     }
 
     /// The answer's body is over, or was given up.
@@ -356,9 +351,14 @@ impl Client {
         self.engine_answer.get()
     }
 
+    /// Whether the head that the engine could not read is of a version that is not known.
+    pub(super) fn unknown_version(&self) -> bool {
+        self.scan.borrow().unknown_version()
+    }
+
     /// What of a head that is longer than `limit` is too long.
     pub(super) fn too_long(&self, limit: usize) -> ErrorCode {
-        match self.scan.get().long_line(limit) {
+        match self.scan.borrow().long_line(limit) {
             // RFC 9112, 3: 414 for a target that is too long, 501 for such a method.
             Some(true) => ErrorCode::UriTooLong,
             Some(false) => ErrorCode::NotImplemented,
@@ -368,7 +368,7 @@ impl Client {
 
     /// Whether no byte of a request ever came.
     pub(super) fn untouched(&self) -> bool {
-        self.first.get() && !self.scan.get().begun()
+        self.first.get() && !self.scan.borrow().ahead()
     }
 
     /// The connection becomes this tunnel once the answer's head is written.

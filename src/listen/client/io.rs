@@ -20,25 +20,21 @@ impl AsyncRead for ClientIo {
         let client = &*self.0;
         let before = buf.filled().len();
         let n = std::task::ready!(wire::poll_read(&client.stream, cx, buf))?;
-        client.received(&buf.filled()[before..before + n]);
+        client.received(&mut buf.filled_mut()[before..before + n]);
         Poll::Ready(Ok(()))
     }
 }
 
 impl Client {
-    fn received(&self, bytes: &[u8]) {
+    fn received(&self, bytes: &mut [u8]) {
         if bytes.is_empty() {
             return;
         }
         self.touch();
-        match self.phase.get() {
-            Phase::Idle => self.enter(Phase::Header),
-            Phase::Header => {}
-            Phase::Busy | Phase::Waiting | Phase::Streaming => return,
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Header);
         }
-        let mut scan = self.scan.get();
-        scan.feed(bytes);
-        self.scan.set(scan);
+        self.scan.borrow_mut().feed(bytes);
     }
 
     /// Takes note of an answer that the engine gives by itself, for a head that it could not read.
@@ -92,7 +88,8 @@ impl AsyncWrite for ClientIo {
         if client.answered.get() {
             client.answered.set(false);
             client.answering.set(false);
-            client.enter(if client.pipelined.get() { Phase::Header } else { Phase::Idle });
+            // The deadline of a head that came ahead runs from here.
+            client.enter(if client.scan.borrow().ahead() { Phase::Header } else { Phase::Idle });
         }
         Poll::Ready(Ok(()))
     }
