@@ -272,6 +272,48 @@ fn framing_of_an_upstream_that_could_be_read_in_two_ways_does_not_go_on() {
 }
 
 #[test]
+fn an_answer_may_have_as_many_fields_as_fit() {
+    let fields: String = (0..2000).map(|n| format!("X-{n}: {n}\r\nSet-Cookie: c{n}=1\r\n")).collect();
+    let upstream = Upstream::answering(move |head, body| {
+        let all = format!("{}{}", head.lines().next().unwrap(), String::from_utf8_lossy(body));
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        let rest = if head.starts_with("HEAD") { "" } else { &all };
+        format!("{early}HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n{rest}", all.len())
+    });
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    for request in [
+        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\nhello"),
+        format!("HEAD / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+    ] {
+        client.send(&request);
+        let head = client.head();
+        assert_eq!(super::support::status(&head), 200, "{request}: {}", &head[..200]);
+        assert!(head.contains("\r\nx-1999: 1999\r\n"));
+        let cookies = field(&head, "set-cookie").unwrap();
+        assert!(cookies.starts_with("c0=1, c1=1, ") && cookies.ends_with(", c1999=1"));
+        if !request.starts_with("HEAD") {
+            let body = client.exactly(field(&head, "content-length").unwrap().parse().unwrap());
+            assert!(
+                body.starts_with(request[..10].as_bytes())
+                    && body.ends_with(&request.as_bytes()[request.len() - 5..]) == request.starts_with("POST")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_head_without_bounds_is_a_bad_gateway() {
+    for fields in ["a: b\r\n".repeat(5000), "a:\r\n".repeat(60_000), format!("a: {}\r\n", "b".repeat(300_000))] {
+        let upstream = Upstream::answering(move |_, _| format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+        let router = Router::before(upstream.address, Setup::default());
+        let answer = router.get("/");
+        assert_eq!((answer.status, answer.error().as_str()), (502, "upstream-invalid"));
+    }
+}
+
+#[test]
 fn invalid_answers_are_bad_gateways() {
     for (bytes, code) in [
         ("this is not HTTP\r\n\r\n", "upstream-invalid"),

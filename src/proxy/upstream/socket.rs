@@ -1,0 +1,210 @@
+//! An upstream's socket as the HTTP engine reads and writes it.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::proxy::wire;
+
+/// What the socket saw of the current exchange; outlives hyper's ownership of the socket.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Meter {
+    /// Bytes of an answer came.
+    pub answered: Cell<bool>,
+    /// Bytes of the request went out.
+    pub sent: Cell<bool>,
+    /// The request's bytes are kept.
+    pub(super) recording: Cell<bool>,
+    pub(super) record: RefCell<Vec<u8>>,
+    /// What is written goes nowhere.
+    pub(super) void: Cell<bool>,
+}
+
+impl Meter {
+    /// The request, as far as it was written or tried to be.
+    pub fn take_record(&self) -> Vec<u8> {
+        self.record.take()
+    }
+
+    pub(super) fn begin(&self, record: bool) {
+        self.answered.set(false);
+        self.sent.set(false);
+        self.recording.set(record);
+        self.record.borrow_mut().clear();
+    }
+
+    fn wrote(&self, bytes: &[u8]) {
+        self.sent.set(true);
+        self.keep(bytes);
+    }
+
+    /// A request went nowhere: what is left may be read as its answer.
+    fn drop_sent(&self, cx: &Context<'_>) {
+        self.sent.set(true);
+        cx.waker().wake_by_ref();
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        if self.recording.get() {
+            self.record.borrow_mut().extend_from_slice(bytes);
+        }
+    }
+}
+
+/// A connection's bytes, plain or encrypted.
+pub(in crate::proxy) enum Stream {
+    Plain(Rc<TcpStream>),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Plain",
+            Self::Tls(_) => "Tls",
+        })
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => wire::poll_read(stream, cx, buf).map_ok(|_| ()),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => wire::poll_write(stream, cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => wire::poll_write_vectored(stream, cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Poll::Ready(wire::shut_sending(stream)),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A connection's bytes, metered.
+#[derive(Debug)]
+pub(in crate::proxy) struct Metered {
+    pub(super) stream: Stream,
+    pub(super) meter: Rc<Meter>,
+    /// Read before anything else.
+    pub(super) left: Bytes,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.left.is_empty() {
+            if !self.meter.sent.get() {
+                return Poll::Pending;
+            }
+            let n = self.left.len().min(buf.remaining());
+            buf.put_slice(&self.left.split_to(n));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let came = buf.filled().len() - before;
+        if came > 0 {
+            self.meter.answered.set(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.meter.void.get() {
+            self.meter.drop_sent(cx);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        match &n {
+            Ok(n) => self.meter.wrote(&buf[..*n]),
+            // The connection takes nothing more: here is the rest of the request.
+            Err(_) => self.meter.keep(buf),
+        }
+        Poll::Ready(n)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.meter.void.get() {
+            self.meter.drop_sent(cx);
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let n = match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)) {
+            Ok(n) => n,
+            Err(error) => {
+                bufs.iter().for_each(|buf| self.meter.keep(buf));
+                return Poll::Ready(Err(error));
+            }
+        };
+        let mut left = n;
+        for buf in bufs {
+            let part = left.min(buf.len());
+            self.meter.wrote(&buf[..part]);
+            left -= part;
+            if left == 0 {
+                break;
+            }
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
