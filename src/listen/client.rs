@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::clock::{Clock, Tick};
 use super::scan::Scan;
 use crate::observe::RouterStats;
-use crate::proxy::wire::{self, Waiting};
+use crate::proxy::wire::{self, Acknowledge, Waiting};
 use crate::proxy::{ErrorCode, Tunnel};
 
 pub use io::ClientIo;
@@ -71,6 +71,7 @@ pub struct Client {
     /// A half-close of the client now means that it left.
     half_close_leaves: Cell<bool>,
     scan: RefCell<Scan>,
+    acknowledge: Acknowledge,
     tunnel: RefCell<Option<Tunnel>>,
     peer_text: RefCell<Option<HeaderValue>>,
 }
@@ -112,6 +113,7 @@ impl Client {
             answer_begun: Cell::new(false),
             half_close_leaves: Cell::new(false),
             scan: RefCell::new(Scan::new()),
+            acknowledge: Acknowledge::default(),
             tunnel: RefCell::new(None),
             peer_text: RefCell::new(None),
         }

@@ -175,7 +175,10 @@ impl Upstream {
                     Poll::Ready(Err(if slot.is_some() { Broken::Unsent } else { Broken::Died(error.into_error()) }))
                 }
                 Poll::Pending if expired() => Poll::Ready(Err(Broken::Expired)),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    self.acknowledge();
+                    Poll::Pending
+                }
             }
         })
         .await
@@ -184,6 +187,13 @@ impl Upstream {
     /// Whether a further request can be sent: the last exchange is complete in both directions.
     pub fn is_reusable(&self) -> bool {
         !self.ended && !self.last && self.send.is_ready()
+    }
+
+    /// Called when the socket is empty and the answer is not over.
+    pub fn acknowledge(&self) {
+        if let Some(socket) = &self.socket {
+            self.meter.acknowledge.run_dry(socket);
+        }
     }
 
     /// Leaves the connection without anyone to wake, for the time that it is idle.

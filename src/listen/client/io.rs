@@ -19,7 +19,11 @@ impl AsyncRead for ClientIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let client = &*self.0;
         let before = buf.filled().len();
-        let n = std::task::ready!(wire::poll_read(&client.stream, cx, buf))?;
+        let Poll::Ready(read) = wire::poll_read(&client.stream, cx, buf) else {
+            client.run_dry();
+            return Poll::Pending;
+        };
+        let n = read?;
         client.received(&mut buf.filled_mut()[before..before + n]);
         Poll::Ready(Ok(()))
     }
@@ -34,7 +38,16 @@ impl Client {
         if self.phase.get() == Phase::Idle {
             self.enter(Phase::Header);
         }
+        self.acknowledge.came(bytes.len());
         self.scan.borrow_mut().feed(bytes);
+    }
+
+    /// Nothing more is there to read.
+    fn run_dry(&self) {
+        match self.scan.borrow().amid() {
+            true => self.acknowledge.run_dry(&self.stream),
+            false => self.acknowledge.begin(),
+        }
     }
 
     /// Takes note of an answer that the engine gives by itself, for a head that it could not read.

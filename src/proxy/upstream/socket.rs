@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::proxy::wire;
+use crate::proxy::wire::{self, Acknowledge};
 
 /// What the socket saw of the current exchange; outlives hyper's ownership of the socket.
 #[derive(Debug, Default)]
@@ -24,6 +24,7 @@ pub(in crate::proxy) struct Meter {
     /// The request's bytes are kept.
     pub(super) recording: Cell<bool>,
     pub(super) record: RefCell<Vec<u8>>,
+    pub(super) acknowledge: Acknowledge,
     /// What is written goes nowhere.
     pub(super) void: Cell<bool>,
 }
@@ -39,6 +40,7 @@ impl Meter {
         self.sent.set(false);
         self.recording.set(record);
         self.record.borrow_mut().clear();
+        self.acknowledge.begin();
     }
 
     fn wrote(&self, bytes: &[u8]) {
@@ -148,6 +150,7 @@ impl AsyncRead for Metered {
         let came = buf.filled().len() - before;
         if came > 0 {
             self.meter.answered.set(true);
+            self.meter.acknowledge.came(came);
         }
         Poll::Ready(Ok(()))
     }
