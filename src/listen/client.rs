@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -59,6 +59,12 @@ pub struct Client {
     answering: Cell<bool>,
     /// The answer's body is over: the next flush ends the request.
     answered: Cell<bool>,
+    /// The engine has bytes to write that the socket did not take, or of an answer before this one.
+    unwritten: Cell<bool>,
+    /// The rest of an informational answer, written before anything else.
+    informational: RefCell<Vec<u8>>,
+    /// The client may get such answers.
+    takes_informational: Cell<bool>,
     /// The status of an answer that the HTTP engine wanted to give by itself.
     engine_answer: Cell<Option<u16>>,
     /// The current request has a body whose end has not come.
@@ -105,6 +111,9 @@ impl Client {
             waker: RefCell::new(None),
             answering: Cell::new(false),
             answered: Cell::new(false),
+            unwritten: Cell::new(false),
+            informational: RefCell::default(),
+            takes_informational: Cell::new(false),
             engine_answer: Cell::new(None),
             unread: Cell::new(false),
             body_over_limit: Cell::new(false),
@@ -273,8 +282,13 @@ impl Client {
 
     // ----- requests -----
 
-    /// A request's head is complete. Returns whether it carried both framings (RFC 9112, 6.1).
-    pub fn begin(&self, has_body: bool) -> bool {
+    /// A request's head of this version is complete. Returns whether it carried both framings (RFC 9112, 6.1).
+    pub fn begin(&self, version: Version, has_body: bool) -> bool {
+        // RFC 9110, 15.2: a client of HTTP/1.0 gets no informational answers.
+        self.takes_informational.set(version == Version::HTTP_11);
+        if self.answered.get() {
+            self.unwritten.set(true);
+        }
         self.answering.set(true);
         self.answered.set(false);
         self.first.set(false);

@@ -191,7 +191,7 @@ impl Outgoing {
         client.touch();
         client.enter(if empty { Phase::Waiting } else { Phase::Streaming });
         others_first().await;
-        match upstream.exchange(slot, empty, || client.expired()).await {
+        match upstream.exchange(slot, empty, &*client).await {
             Ok(answer) => {
                 self.report(Outcome::Answered);
                 others_first().await;

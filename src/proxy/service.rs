@@ -55,7 +55,7 @@ pub(super) fn guarded(
 
 async fn answer(local: Rc<Local>, client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let loaded = local.loaded();
-    let both_framings = client.begin(!request.body().is_end_stream());
+    let both_framings = client.begin(request.version(), !request.body().is_end_stream());
     let usage = Usage::begin(&local, &client, &request);
     let format = Format::of(request.headers());
     let mut way = Outgoing {

@@ -28,6 +28,7 @@ use tokio::net::TcpStream;
 use super::bell::Bell;
 use super::request_body::RequestBody;
 use super::wire::{self, Waiting};
+use crate::listen::Client;
 use crate::observe::ServiceStats;
 
 pub(super) use socket::{Meter, Stream};
@@ -71,6 +72,24 @@ pub(super) struct Upstream {
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream").field("open", &!self.ended).finish_non_exhaustive()
+    }
+}
+
+/// Whoever waits for an answer.
+pub(super) trait Asker {
+    /// Its time is up.
+    fn expired(&self) -> bool;
+    /// It gets an informational answer.
+    fn inform(&self, answer: &[u8]);
+}
+
+impl Asker for Client {
+    fn expired(&self) -> bool {
+        self.expired()
+    }
+
+    fn inform(&self, answer: &[u8]) {
+        self.inform(answer);
     }
 }
 
@@ -130,22 +149,19 @@ impl Upstream {
         poll
     }
 
-    /// Sends the request in `slot` and waits for the head of its answer, or until `expired`. With `record` the
-    /// bytes that go out, or should have, are kept.
+    /// Sends the request in `slot` and waits for the head of its answer, or until the asker's time is up. With `record` the bytes that go out, or should have, are kept.
     pub async fn exchange(
         &mut self,
         slot: &mut Option<Request<RequestBody>>,
         record: bool,
-        expired: impl Fn() -> bool,
+        asker: &impl Asker,
     ) -> Result<Response<Incoming>, Broken> {
         let Some(request) = slot.take() else { return Err(Broken::Unsent) };
         let method = request.method().clone();
         self.meter.begin(record);
-        match self.answer_to(request, slot, &expired).await {
+        match self.answer_to(request, slot, asker).await {
             // Boxed: what is rare may not make every request's future larger.
-            Err(Broken::Died(error)) if error.is_parse_too_large() => {
-                Box::pin(self.reread(method, error, &expired)).await
-            }
+            Err(Broken::Died(error)) if error.is_parse_too_large() => Box::pin(self.reread(method, error, asker)).await,
             answer => answer,
         }
     }
@@ -154,7 +170,7 @@ impl Upstream {
         &mut self,
         request: Request<RequestBody>,
         slot: &mut Option<Request<RequestBody>>,
-        expired: &impl Fn() -> bool,
+        asker: &impl Asker,
     ) -> Result<Response<Incoming>, Broken> {
         let send = &mut self.send;
         let mut answer = std::pin::pin!(self.bell.muted(|| send.try_send_request(request)));
@@ -162,6 +178,9 @@ impl Upstream {
         let mut silent = Context::from_waker(Waker::noop());
         std::future::poll_fn(|cx| {
             let ended = self.drive(cx).is_ready();
+            if let Some(bytes) = self.meter.take_informational() {
+                asker.inform(&bytes);
+            }
             let mut polled = answer.as_mut().poll(&mut silent);
             if ended && polled.is_pending() {
                 // What hyper has not begun to send it gives back when it is dropped.
@@ -174,7 +193,7 @@ impl Upstream {
                     *slot = error.take_message();
                     Poll::Ready(Err(if slot.is_some() { Broken::Unsent } else { Broken::Died(error.into_error()) }))
                 }
-                Poll::Pending if expired() => Poll::Ready(Err(Broken::Expired)),
+                Poll::Pending if asker.expired() => Poll::Ready(Err(Broken::Expired)),
                 Poll::Pending => {
                     self.acknowledge();
                     Poll::Pending

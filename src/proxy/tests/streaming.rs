@@ -250,3 +250,49 @@ fn a_stream_on_which_nothing_moves_ends() {
     client.rest();
     eventually("the lease is given back", || replica.word.in_flight() == 0);
 }
+
+#[test]
+fn informational_answers_go_on_to_clients_that_know_them() {
+    let upstream = Upstream::answering(|_, _| {
+        "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-Landscape-Error: x\r\n\r\n\
+         HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+            .into()
+    });
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    for _ in 0..2 {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        assert_eq!(client.head(), "HTTP/1.1 102 Processing\r\n\r\n");
+        assert_eq!(client.head(), "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.text()), (200, "ok"));
+    }
+    let old = router.ask(&format!("GET / HTTP/1.0\r\nHost: {HOST}\r\n\r\n"));
+    assert_eq!((old.status, old.text()), (200, "ok"));
+}
+
+#[test]
+fn an_informational_answer_goes_on_before_the_answer_comes() {
+    let (next, wanted) = mpsc::channel::<()>();
+    let wanted = std::sync::Mutex::new(wanted);
+    let upstream = Upstream::new(move |client, _| {
+        client.request();
+        for _ in 0..3 {
+            client.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+            wanted.lock().unwrap().recv().unwrap();
+        }
+        // Not whole: it is read over, and the answer behind it is not lost.
+        client.send("HTTP/1.1 103 Ear");
+        wanted.lock().unwrap().recv().unwrap();
+        client.send("ly Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+    });
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    for _ in 0..3 {
+        assert_eq!(status(&client.head()), 103);
+        next.send(()).unwrap();
+    }
+    next.send(()).unwrap();
+    assert!(matches!(status(&client.head()), 103 | 204), "a part is read over, if it came as one");
+}

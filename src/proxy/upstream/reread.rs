@@ -9,7 +9,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
-use super::{Broken, LONGEST_HEAD, RequestBody, Upstream, engine};
+use super::{Asker, Broken, LONGEST_HEAD, RequestBody, Upstream, engine};
 
 /// The most fields of an answer: what the longest head holds of usual ones. `http`'s maps end at 24,576.
 const MOST_FIELDS: usize = 4096;
@@ -20,7 +20,7 @@ impl Upstream {
         &mut self,
         method: Method,
         error: hyper::Error,
-        expired: &impl Fn() -> bool,
+        asker: &impl Asker,
     ) -> Result<Response<Incoming>, Broken> {
         let Some(moving) = self.moving.take() else { return Err(Broken::Died(error)) };
         let parts = moving.into_parts();
@@ -42,7 +42,7 @@ impl Upstream {
         *request.method_mut() = method;
         self.meter.void.set(true);
         self.meter.sent.set(false);
-        let answer = self.answer_to(request, &mut None, expired).await;
+        let answer = self.answer_to(request, &mut None, asker).await;
         self.meter.void.set(false);
         match answer {
             Err(Broken::Unsent) => Err(Broken::Died(error)),

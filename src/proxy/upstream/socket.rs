@@ -12,7 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::proxy::informational;
 use crate::proxy::wire::{self, Acknowledge};
+
+/// Bytes of informational answers that wait for the client.
+const MOST_INFORMATIONAL: usize = 64 * 1024;
 
 /// What the socket saw of the current exchange; outlives hyper's ownership of the socket.
 #[derive(Debug, Default)]
@@ -25,6 +29,10 @@ pub(in crate::proxy) struct Meter {
     pub(super) recording: Cell<bool>,
     pub(super) record: RefCell<Vec<u8>>,
     pub(super) acknowledge: Acknowledge,
+    /// No byte of the answer itself came.
+    before_head: Cell<bool>,
+    /// Informational answers for the client.
+    informational: RefCell<Vec<u8>>,
     /// What is written goes nowhere.
     pub(super) void: Cell<bool>,
 }
@@ -41,6 +49,27 @@ impl Meter {
         self.recording.set(record);
         self.record.borrow_mut().clear();
         self.acknowledge.begin();
+        self.before_head.set(true);
+    }
+
+    /// What came for the client before the answer.
+    pub fn take_informational(&self) -> Option<Vec<u8>> {
+        let mut bytes = self.informational.borrow_mut();
+        (!bytes.is_empty()).then(|| std::mem::take(&mut *bytes))
+    }
+
+    /// Takes informational answers out of the beginning of what was read; returns how much of it they are.
+    fn inform(&self, bytes: &[u8]) -> usize {
+        let mut length = 0;
+        while let Some(found) = informational::find(&bytes[length..]) {
+            length += found.length;
+            let mut all = self.informational.borrow_mut();
+            if let Some(forward) = found.forward.filter(|f| all.len() + f.len() <= MOST_INFORMATIONAL) {
+                all.extend(forward);
+            }
+        }
+        self.before_head.set(length == bytes.len());
+        length
     }
 
     fn wrote(&self, bytes: &[u8]) {
@@ -151,6 +180,18 @@ impl AsyncRead for Metered {
         if came > 0 {
             self.meter.answered.set(true);
             self.meter.acknowledge.came(came);
+        }
+        if came > 0 && self.meter.before_head.get() {
+            let taken = self.meter.inform(&buf.filled()[before..]);
+            if taken > 0 {
+                buf.filled_mut()[before..].copy_within(taken.., 0);
+                buf.set_filled(before + came - taken);
+                if taken == came {
+                    // Nothing read would mean the end. Others may have their turn first.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }
