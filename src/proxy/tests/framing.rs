@@ -153,15 +153,18 @@ fn trailers_go_both_ways() {
 #[test]
 fn answers_without_bodies_are_framed_as_such() {
     let upstream = Upstream::answering(|head, _| match head.split(' ').nth(1) {
-        Some("/204") => "HTTP/1.1 204 No Content\r\n\r\n".into(),
+        Some("/204") => "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".into(),
         Some("/304") => "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n".into(),
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".into(),
     });
     let router = Router::before(upstream.address, Setup::default());
     let mut client = router.client();
-    for (method, path, status, length) in
-        [("HEAD", "/", 200, Some("1234")), ("GET", "/204", 204, None), ("GET", "/304", 304, None)]
-    {
+    for (method, path, status, length) in [
+        ("HEAD", "/", 200, Some("1234")),
+        ("GET", "/204", 204, None),
+        ("HEAD", "/204", 204, None),
+        ("GET", "/304", 304, None),
+    ] {
         client.send(format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
         let head = client.head();
         assert_eq!(super::support::status(&head), status, "{head}");
