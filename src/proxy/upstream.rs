@@ -205,7 +205,7 @@ impl Upstream {
 
     /// Whether a further request can be sent: the last exchange is complete in both directions.
     pub fn is_reusable(&self) -> bool {
-        !self.ended && !self.last && self.send.is_ready()
+        !self.ended && !self.last && !self.meter.broken.get() && self.send.is_ready()
     }
 
     /// Called when the socket is empty and the answer is not over.

@@ -162,6 +162,28 @@ fn an_answer_before_the_upload_is_over_is_passed_on() {
 }
 
 #[test]
+fn an_answer_is_read_although_its_upstream_resets_the_upload() {
+    for _ in 0..20 {
+        let upstream = Upstream::new(|client, _| {
+            client.request();
+            client.send("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+            // Closing with bytes unread is a reset.
+        });
+        let router = Router::before(upstream.address, Setup::default());
+        let mut client = router.client();
+        let mut writer = client.stream.try_clone().unwrap();
+        let sender = std::thread::spawn(move || {
+            let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10000000\r\n\r\n");
+            let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&vec![0; 10_000_000]));
+        });
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.text()), (413, "no"));
+        drop(client);
+        sender.join().unwrap();
+    }
+}
+
+#[test]
 fn an_upload_that_was_read_leaves_the_connection_open() {
     for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
         let upstream = Upstream::echo();

@@ -35,6 +35,8 @@ pub(in crate::proxy) struct Meter {
     informational: RefCell<Vec<u8>>,
     /// What is written goes nowhere.
     pub(super) void: Cell<bool>,
+    /// The connection takes nothing more.
+    pub(super) broken: Cell<bool>,
 }
 
 impl Meter {
@@ -59,7 +61,7 @@ impl Meter {
     }
 
     /// Takes informational answers out of the beginning of what was read; returns how much of it they are.
-    fn inform(&self, bytes: &[u8]) -> usize {
+    fn inform(&self, bytes: &mut [u8]) -> usize {
         let mut length = 0;
         while let Some(found) = informational::find(&bytes[length..]) {
             length += found.length;
@@ -77,9 +79,21 @@ impl Meter {
         self.keep(bytes);
     }
 
-    /// A request went nowhere: what is left may be read as its answer.
-    fn drop_sent(&self, cx: &Context<'_>) {
-        self.sent.set(true);
+    /// Whether what would be written goes nowhere.
+    fn swallows(&self, cx: &Context<'_>) -> bool {
+        if self.void.get() {
+            // What is left may now be read as the answer.
+            self.sent.set(true);
+            cx.waker().wake_by_ref();
+        }
+        self.void.get() || self.broken.get()
+    }
+
+    /// Writing failed. An upstream that answers before it has read an upload, and closes, resets the
+    /// connection behind its answer, which is to be read yet: so the engine does not hear of it. Where
+    /// there is no answer, reading will fail.
+    fn broke(&self, cx: &Context<'_>) {
+        self.broken.set(true);
         cx.waker().wake_by_ref();
     }
 
@@ -182,7 +196,7 @@ impl AsyncRead for Metered {
             self.meter.acknowledge.came(came);
         }
         if came > 0 && self.meter.before_head.get() {
-            let taken = self.meter.inform(&buf.filled()[before..]);
+            let taken = self.meter.inform(&mut buf.filled_mut()[before..]);
             if taken > 0 {
                 buf.filled_mut()[before..].copy_within(taken.., 0);
                 buf.set_filled(before + came - taken);
@@ -199,17 +213,17 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.meter.void.get() {
-            self.meter.drop_sent(cx);
+        if self.meter.swallows(cx) {
+            self.meter.keep(buf);
             return Poll::Ready(Ok(buf.len()));
         }
-        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
-        match &n {
-            Ok(n) => self.meter.wrote(&buf[..*n]),
-            // The connection takes nothing more: here is the rest of the request.
-            Err(_) => self.meter.keep(buf),
-        }
-        Poll::Ready(n)
+        let Ok(n) = ready!(Pin::new(&mut self.stream).poll_write(cx, buf)) else {
+            self.meter.broke(cx);
+            self.meter.keep(buf);
+            return Poll::Ready(Ok(buf.len()));
+        };
+        self.meter.wrote(&buf[..n]);
+        Poll::Ready(Ok(n))
     }
 
     fn poll_write_vectored(
@@ -217,16 +231,19 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.meter.void.get() {
-            self.meter.drop_sent(cx);
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
-        }
-        let n = match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)) {
-            Ok(n) => n,
-            Err(error) => {
-                bufs.iter().for_each(|buf| self.meter.keep(buf));
-                return Poll::Ready(Err(error));
+        let n = match self.meter.swallows(cx) {
+            true => None,
+            false => {
+                let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)).ok();
+                if written.is_none() {
+                    self.meter.broke(cx);
+                }
+                written
             }
+        };
+        let Some(n) = n else {
+            bufs.iter().for_each(|buf| self.meter.keep(buf));
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         };
         let mut left = n;
         for buf in bufs {
