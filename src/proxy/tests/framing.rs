@@ -275,6 +275,14 @@ fn framing_of_an_upstream_that_could_be_read_in_two_ways_does_not_go_on() {
 }
 
 #[test]
+fn an_answer_of_a_higher_minor_version_is_read_as_the_one_that_is_known() {
+    let upstream = Upstream::answering(|_, _| "HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok".into());
+    let router = Router::before(upstream.address, Setup::default());
+    let answer = router.get("/");
+    assert_eq!((answer.status, answer.text(), answer.head.starts_with("HTTP/1.1 ")), (200, "ok", true));
+}
+
+#[test]
 fn an_answer_may_have_as_many_fields_as_fit() {
     let fields: String = (0..2000).map(|n| format!("X-{n}: {n}\r\nSet-Cookie: c{n}=1\r\n")).collect();
     let upstream = Upstream::answering(move |head, body| {

@@ -71,6 +71,10 @@ impl Meter {
             }
         }
         self.before_head.set(length == bytes.len());
+        // RFC 9110, 2.5: a higher minor version is read as the highest that is known.
+        if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', b' ', ..] = &mut bytes[length..] {
+            *minor = b'1';
+        }
         length
     }
 
