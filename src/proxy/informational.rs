@@ -2,8 +2,7 @@
 //!
 //! hyper reads over them as a client and has no way to send them as a server, so they are taken out of the
 //! upstream's bytes before it sees them, and written to the client's socket beside it. `100 Continue` does
-//! not go on: the router says that by itself when a body is wanted. What does not come whole in one read
-//! is left to hyper.
+//! not go on: the router says that by itself when a body is wanted.
 
 use std::io::Write as _;
 
@@ -11,33 +10,46 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use super::headers;
 
-/// How every one of them begins.
-const BEGINS: &[u8] = b"HTTP/1.1 1";
+/// How every one of them begins, of whatever minor version.
+const BEGINS: &[u8; 10] = b"HTTP/1.? 1";
 /// The most fields of one.
 const MOST_FIELDS: usize = 64;
 
-/// One that was found at the beginning of an answer.
+/// What an answer begins with.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    /// So many bytes of the answer were its.
-    pub length: usize,
-    /// What the client gets of it.
-    pub forward: Option<Vec<u8>>,
+pub(super) enum Beginning {
+    /// Something else, or what the HTTP engine is to refuse.
+    Other,
+    /// What may become an informational answer.
+    Part,
+    /// An informational answer.
+    Whole {
+        /// So many bytes are its.
+        length: usize,
+        /// What the client gets of it.
+        forward: Option<Vec<u8>>,
+    },
 }
 
-/// The informational answer that `bytes` begin with.
-pub(super) fn find(bytes: &[u8]) -> Option<Found> {
-    if !bytes.starts_with(BEGINS) {
-        return None;
+/// Looks at the bytes of an answer as far as they came.
+pub(super) fn look(bytes: &[u8]) -> Beginning {
+    // RFC 9112, 2.2: empty lines before are skipped.
+    let empty = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    let begins = bytes[empty..].iter().zip(BEGINS).all(|(b, wanted)| b == wanted || *wanted == b'?');
+    if !begins {
+        return Beginning::Other;
     }
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut parsed = httparse::Response::new(&mut fields);
-    let Ok(httparse::Status::Complete(length)) = parsed.parse(bytes) else { return None };
-    let status = StatusCode::from_u16(parsed.code?).ok()?;
-    match status {
-        StatusCode::SWITCHING_PROTOCOLS => None,
-        StatusCode::CONTINUE => Some(Found { length, forward: None }),
-        _ => Some(Found { length, forward: forward(status, parsed.headers) }),
+    let length = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if parsed.code != Some(101) => return Beginning::Part,
+        _ => return Beginning::Other,
+    };
+    match parsed.code.map(StatusCode::from_u16) {
+        None | Some(Err(_) | Ok(StatusCode::SWITCHING_PROTOCOLS)) => Beginning::Other,
+        Some(Ok(StatusCode::CONTINUE)) => Beginning::Whole { length, forward: None },
+        Some(Ok(status)) => Beginning::Whole { length, forward: forward(status, parsed.headers) },
     }
 }
 
@@ -67,24 +79,37 @@ fn forward(status: StatusCode, fields: &[httparse::Header<'_>]) -> Option<Vec<u8
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, find};
+    use super::{Beginning, look};
 
     #[test]
     fn whole_ones_are_found_and_cleaned() {
-        let early = "HTTP/1.1 103 X\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-Landscape-Error: x\r\n\
+        let early = "\r\nHTTP/1.1 103 X\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-Landscape-Error: x\r\n\
                      Content-Length: 5\r\nLink: </b>\r\n\r\n";
-        let found = find(format!("{early}HTTP/1.1 200 OK\r\n\r\n").as_bytes()).unwrap();
-        let text = String::from_utf8(found.forward.unwrap()).unwrap();
-        assert_eq!(
-            (found.length, text.as_str()),
-            (early.len(), "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nlink: </b>\r\n\r\n")
-        );
+        let Beginning::Whole { length, forward: Some(forward) } = look(format!("{early}HTTP/1.1 200 OK").as_bytes())
+        else {
+            panic!("not found");
+        };
+        assert_eq!(length, early.len());
+        assert_eq!(String::from_utf8(forward).unwrap(), "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nlink: </b>\r\n\r\n");
         let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-        assert_eq!(find(go_on.as_bytes()), Some(Found { length: go_on.len(), forward: None }));
-        for other in
-            [&early[..early.len() - 1], "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 101 X\r\n\r\n", "HTTP/1.1 1\r\n\r\n", ""]
-        {
-            assert_eq!(find(other.as_bytes()), None, "{other:?}");
+        assert_eq!(look(go_on.as_bytes()), Beginning::Whole { length: go_on.len(), forward: None });
+        for at in 0..early.len() {
+            assert_eq!(look(&early.as_bytes()[..at]), Beginning::Part, "{at}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_left_to_the_engine() {
+        for other in [
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 2",
+            "HTTP/1.1 101 X\r\n",
+            "HTTP/1.1 101 X\r\n\r\n",
+            "HTTP/1.1 1x\r\n\r\n",
+            "HTTP/1.1 103 X\r\na b: c\r\n\r\n",
+            "nonsense",
+        ] {
+            assert_eq!(look(other.as_bytes()), Beginning::Other, "{other:?}");
         }
     }
 }

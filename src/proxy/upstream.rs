@@ -123,7 +123,7 @@ impl Upstream {
             Stream::Tls(_) => None,
         };
         let meter = Rc::new(Meter::default());
-        let io = Metered { stream, meter: meter.clone(), left: Bytes::new() };
+        let io = Metered { stream, meter: meter.clone(), left: Bytes::new(), part: Vec::new() };
         let (send, moving) = engine(keep_case).handshake(TokioIo::new(io)).await?;
         let bell = Bell::new();
         let waker = Waker::from(bell.clone());

@@ -12,11 +12,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::proxy::informational;
+use crate::proxy::informational::{self, Beginning};
 use crate::proxy::wire::{self, Acknowledge};
 
-/// Bytes of informational answers that wait for the client.
+/// Bytes of informational answers before an answer. A head has bounds, and these are heads.
 const MOST_INFORMATIONAL: usize = 64 * 1024;
+/// Bytes of one that is not yet whole: less than the engine reads at once.
+const LONGEST_PART: usize = 4 * 1024;
 
 /// What the socket saw of the current exchange; outlives hyper's ownership of the socket.
 #[derive(Debug, Default)]
@@ -33,6 +35,8 @@ pub(in crate::proxy) struct Meter {
     before_head: Cell<bool>,
     /// Informational answers for the client.
     informational: RefCell<Vec<u8>>,
+    /// How many bytes of such came.
+    informed: Cell<usize>,
     /// What is written goes nowhere.
     pub(super) void: Cell<bool>,
     /// The connection takes nothing more.
@@ -52,6 +56,7 @@ impl Meter {
         self.record.borrow_mut().clear();
         self.acknowledge.begin();
         self.before_head.set(true);
+        self.informed.set(0);
     }
 
     /// What came for the client before the answer.
@@ -60,22 +65,30 @@ impl Meter {
         (!bytes.is_empty()).then(|| std::mem::take(&mut *bytes))
     }
 
-    /// Takes informational answers out of the beginning of what was read; returns how much of it they are.
-    fn inform(&self, bytes: &mut [u8]) -> usize {
-        let mut length = 0;
-        while let Some(found) = informational::find(&bytes[length..]) {
-            length += found.length;
-            let mut all = self.informational.borrow_mut();
-            if let Some(forward) = found.forward.filter(|f| all.len() + f.len() <= MOST_INFORMATIONAL) {
-                all.extend(forward);
+    /// Takes note of informational answers at the beginning of what was read; returns how much of it they
+    /// are, and whether the rest may become another one.
+    fn inform(&self, bytes: &mut [u8]) -> io::Result<(usize, bool)> {
+        let mut taken = 0;
+        let part = loop {
+            match informational::look(&bytes[taken..]) {
+                Beginning::Whole { length, forward } => {
+                    taken += length;
+                    self.informational.borrow_mut().extend(forward.unwrap_or_default());
+                }
+                Beginning::Part => break bytes.len() - taken <= LONGEST_PART,
+                Beginning::Other => break false,
             }
+        };
+        self.informed.set(self.informed.get() + taken);
+        if self.informed.get() > MOST_INFORMATIONAL {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "informational answers without end"));
         }
-        self.before_head.set(length == bytes.len());
+        self.before_head.set(part);
         // RFC 9110, 2.5: a higher minor version is read as the highest that is known.
-        if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', b' ', ..] = &mut bytes[length..] {
+        if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', b' ', ..] = &mut bytes[taken..] {
             *minor = b'1';
         }
-        length
+        Ok((taken, part))
     }
 
     fn wrote(&self, bytes: &[u8]) {
@@ -180,6 +193,8 @@ pub(in crate::proxy) struct Metered {
     pub(super) meter: Rc<Meter>,
     /// Read before anything else.
     pub(super) left: Bytes,
+    /// The beginning of what may become an informational answer.
+    pub(super) part: Vec<u8>,
 }
 
 impl AsyncRead for Metered {
@@ -193,23 +208,33 @@ impl AsyncRead for Metered {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let came = buf.filled().len() - before;
-        if came > 0 {
-            self.meter.answered.set(true);
-            self.meter.acknowledge.came(came);
+        buf.put_slice(&self.part);
+        let begun = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !matches!(read, Poll::Ready(Ok(()))) {
+            buf.set_filled(before);
+            return read;
         }
-        if came > 0 && self.meter.before_head.get() {
-            let taken = self.meter.inform(&mut buf.filled_mut()[before..]);
-            if taken > 0 {
-                buf.filled_mut()[before..].copy_within(taken.., 0);
-                buf.set_filled(before + came - taken);
-                if taken == came {
-                    // Nothing read would mean the end. Others may have their turn first.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-            }
+        let came = buf.filled().len() - begun;
+        self.part.clear();
+        if came == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.meter.answered.set(true);
+        self.meter.acknowledge.came(came);
+        if !self.meter.before_head.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let bytes = &mut buf.filled_mut()[before..];
+        let (taken, part) = self.meter.inform(bytes)?;
+        let keep = if part { taken } else { bytes.len() };
+        self.part.extend_from_slice(&bytes[keep..]);
+        bytes.copy_within(taken..keep, 0);
+        buf.set_filled(before + keep - taken);
+        if keep == taken {
+            // Nothing read would mean the end. Others may have their turn first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
