@@ -266,6 +266,7 @@ fn number(value: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::Scan;
+    use proptest::prelude::*;
 
     fn fed(parts: &[&str]) -> Scan {
         let mut scan = Scan::new();
@@ -310,6 +311,53 @@ mod tests {
             assert_eq!(both(&bytes.iter().map(String::as_str).collect::<Vec<_>>()), [false, true], "{all:?}");
         }
     }
+
+    proptest! {
+        /// What is found does not depend on how the bytes were read.
+        #[test]
+        fn anything_may_be_split_anywhere(
+            parts in prop::collection::vec(prop::sample::select(PIECES), 0..60),
+            cuts in prop::collection::vec(1..20usize, 1..40),
+        ) {
+            let all = parts.concat();
+            let mut split = Scan::new();
+            let (mut bytes, mut from) = (all.clone().into_bytes(), 0);
+            for cut in cuts.iter().cycle() {
+                if from == bytes.len() {
+                    break;
+                }
+                let to = (from + cut).min(bytes.len());
+                split.feed(&mut bytes[from..to]);
+                from = to;
+            }
+            let whole = fed(&[&all]);
+            prop_assert_eq!((whole.ended, whole.both, whole.amid()), (split.ended, split.both, split.amid()));
+        }
+    }
+
+    const PIECES: &[&str] = &[
+        "GET / HTTP/1.1",
+        "POST /a HTTP/1.2",
+        "HTTP/2.0",
+        "\r\n",
+        "\r\n\r\n",
+        "\n",
+        "\r",
+        " ",
+        "Host: a\r\n",
+        "Content-Length: 3\r\n",
+        "content-length:",
+        "12",
+        "Transfer-Encoding: chunked\r\n",
+        "transfer-encoding:",
+        "3\r\nabc\r\n",
+        "0\r\n\r\n",
+        "0\r\nA: b\r\n\r\n",
+        "a;x=y",
+        "abc",
+        "ffffffffffffffff",
+        "x",
+    ];
 
     #[test]
     fn bodies_and_other_names_do_not_count() {
