@@ -85,7 +85,8 @@ impl Model for Router {
         let (to, lines) = mpsc::channel(8);
         let line =
             |text: String| LogLine { at: SystemTime::UNIX_EPOCH, source: "0".into(), step: None, stderr: false, text };
-        for n in 0..query.tail.min(3) {
+        let has = if query.replica.is_some_and(|ordinal| ordinal > 0) { 0 } else { 3 };
+        for n in 0..query.tail.min(has) {
             to.try_send(line(format!("line {n}"))).unwrap();
         }
         Ok(lines)
@@ -206,6 +207,9 @@ fn commands_find_the_token_and_tell_what_is_so() {
     assert_eq!(rig.run(&["reload"]).ok(), "Read again:\n  shop/web: rolled\n");
     assert_eq!(rig.run(&["logs", "shop/web", "--tail", "2"]).ok(), "0 | line 0\n0 | line 1\n");
     assert_eq!(rig.run(&["logs", "shop/web", "-f", "--tail", "1"]).ok(), "0 | line 0\n");
+    let never = rig.run(&["logs", "shop/web", "--replica", "9"]);
+    let why = "There is no replica 9 of shop/web, and no line of one is kept.";
+    assert!(never.code == Some(1) && never.out.is_empty() && never.err.contains(why), "{}{}", never.out, never.err);
 }
 
 #[test]

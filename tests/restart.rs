@@ -160,3 +160,27 @@ fn a_second_take_over_knows_what_the_first_router_still_forwards() {
     let logs = || format!("{}\n---\n{}\n---\n{}", first.log(), second.log(), third.log());
     assert_eq!(stream.text().matches("data:").count(), 60, "it is use, not idleness:\n{}", logs());
 }
+
+#[test]
+fn what_was_sent_to_sleep_before_a_take_over_ends_its_requests_and_sleeps() {
+    let site = Site::new(&router_yaml(""), SHOP);
+    let mut old = Router::start(&site);
+    both_ready(&old);
+    let at = old.http;
+    let stream = std::thread::spawn(move || {
+        let mut stream = connect(at).unwrap();
+        stream.write_all(b"GET /stream/30/100 HTTP/1.1\r\nHost: shop.localhost\r\n\r\n").unwrap();
+        read_answer(&mut BufReader::new(stream)).unwrap()
+    });
+    old.await_metric("landscape_router_in_flight_requests{landscape=\"shop\",service=\"web\"}", 1.0);
+    assert!(old.cli(&site, &["sleep", "shop/web"]).status.success());
+    old.await_state("web", "draining");
+    let new = Router::start_with(&site, &["--take-over"]);
+    let stream = stream.join().unwrap();
+    let logs = format!("{}\n---\n{}", old.log(), new.log());
+    assert_eq!(stream.text().matches("data:").count(), 30, "it had its time to end:\n{logs}");
+    new.await_state("web", "off");
+    assert!(running(&site).is_empty());
+    assert_eq!(old.wait(), Some(0));
+    assert_eq!(new.shop("/").status, 200, "the next request wakes it");
+}

@@ -17,7 +17,8 @@ use super::problem::Problem;
 use super::route::Route;
 use super::stream::{self, Body, Format, Lifeline};
 use super::why::WhyView;
-use super::{LandscapeView, Model, Refused, RouterView, ServiceView};
+use super::{LandscapeView, Life, Model, Refused, RouterView, ServiceView};
+use crate::backend::LogQuery;
 use crate::landscape::ServiceKey;
 
 /// No request here has a body; one that is sent all the same may be so long.
@@ -101,7 +102,10 @@ impl Desk {
                 json(StatusCode::ACCEPTED, &self.landscape(&id)?)
             }
             Route::Logs(key, query) => {
-                self.service(&key)?;
+                let service = self.service(&key)?;
+                if let Some(ordinal) = query.replica {
+                    self.replica(&key, &service, ordinal).await?;
+                }
                 let accept = headers.get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
                 let events = query.follow && accept.contains("text/event-stream");
                 let format = if events { Format::Events } else { Format::Lines };
@@ -160,6 +164,27 @@ impl Desk {
         }
         let names: Vec<String> = landscape.services.iter().map(|s| format!("{}/{}", landscape.id, s.name())).collect();
         Err(unknown("service", &key.to_string(), names.iter().map(String::as_str)))
+    }
+
+    /// A replica is one that there should be, that there still is, or of which a line was kept.
+    async fn replica(&self, key: &ServiceKey, service: &ServiceView, ordinal: u32) -> Result<(), Problem> {
+        let Life::Runs(status) = &service.life else { return Ok(()) };
+        let there = status.replicas.iter().map(|r| r.ordinal + 1).max().unwrap_or(0).max(status.wanted_replicas);
+        if ordinal < there {
+            return Ok(());
+        }
+        let any = LogQuery { tail: 1, follow: false, replica: Some(ordinal) };
+        let mut kept = self.model.logs(key, any).await.map_err(|r| refused(&r, &key.to_string()))?;
+        if kept.recv().await.is_some() {
+            return Ok(());
+        }
+        let others = match there {
+            0 => String::new(),
+            1 => " Its one replica is 0.".to_owned(),
+            n => format!(" Its replicas are 0 to {}.", n - 1),
+        };
+        let detail = format!("There is no replica {ordinal} of {key}, and no line of one is kept.{others}");
+        Err(Problem::new(StatusCode::NOT_FOUND, "unknown-replica", detail))
     }
 
     fn lifeline(&self) -> Result<Lifeline, Problem> {

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ pub(crate) struct Fake {
     pub(crate) commands: Mutex<Vec<String>>,
     not_ready: Mutex<Option<String>>,
     pub(crate) broken: Mutex<Vec<String>>,
-    pub(crate) logs: Mutex<Option<mpsc::Receiver<LogLine>>>,
+    pub(crate) logs: Mutex<VecDeque<mpsc::Receiver<LogLine>>>,
     /// A reload waits for it.
     applying: tokio::sync::Mutex<()>,
     pub(crate) events: EventLog,
@@ -37,6 +38,7 @@ fn service(name: &str, kind: &'static str, runs: bool) -> ServiceView {
         life: match runs {
             true => {
                 let mut status = Service::new(key, Default::default()).status();
+                status.wanted_replicas = 2;
                 status.last_failure = Some(FailureStatus {
                     failure: Failure {
                         kind: FailureKind::Exited,
@@ -90,7 +92,7 @@ impl Model for Fake {
 
     async fn logs(&self, _: &ServiceKey, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, Refused> {
         self.commands.lock().push(format!("{query:?}"));
-        self.logs.lock().take().ok_or(Refused::Unavailable("the engine does not answer".into()))
+        self.logs.lock().pop_front().ok_or(Refused::Unavailable("the engine does not answer".into()))
     }
 
     async fn reload(&self) -> Reloaded {
@@ -376,8 +378,13 @@ async fn a_reload_goes_on_when_its_caller_leaves() {
     let caller = r.connect(&head).await;
     timeout(Duration::from_secs(10), told("reload begins")).await.unwrap();
     drop(caller);
-    // Time for the connection to notice.
-    sleep(Duration::from_millis(100)).await;
+    let left = async {
+        // What is left is the task that accepts.
+        while r.server.tasks.len() > 1 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), left).await.expect("the connection ends with its caller");
     drop(applying);
     timeout(Duration::from_secs(10), told("reload ends")).await.expect("it was cut off in the middle");
 }
@@ -393,7 +400,7 @@ async fn logs_are_lines_of_json_or_events() {
         text: text.into(),
     };
     let (tx, rx) = mpsc::channel(4);
-    *r.fake.logs.lock() = Some(rx);
+    r.fake.logs.lock().push_back(rx);
     tx.send(line("one\u{1b}[0m")).await.unwrap();
     drop(tx);
     let answer = r.tell("GET /api/v1/landscapes/4711/services/web/logs?tail=3").await;
@@ -404,7 +411,7 @@ async fn logs_are_lines_of_json_or_events() {
     assert_eq!(r.fake.commands.lock()[0], "LogQuery { tail: 3, follow: false, replica: None }");
 
     let (tx, rx) = mpsc::channel(4);
-    *r.fake.logs.lock() = Some(rx);
+    r.fake.logs.lock().push_back(rx);
     let head = format!(
         "GET /api/v1/landscapes/4711/services/web/logs?follow=true HTTP/1.1\r\nHost: localhost\r\n\
          Accept: text/event-stream\r\n{}\r\n",
@@ -419,6 +426,33 @@ async fn logs_are_lines_of_json_or_events() {
 
     let failing = r.tell("GET /api/v1/landscapes/4711/services/web/logs").await;
     assert_eq!(failing.problem(), (503, "unavailable".into()));
+}
+
+#[tokio::test]
+async fn a_replica_that_never_was_has_no_log_and_one_that_was_has() {
+    let r = rig().await;
+    let log = |lines: usize| {
+        let (tx, rx) = mpsc::channel(4);
+        for _ in 0..lines {
+            let (at, source, text) = (SystemTime::UNIX_EPOCH, "9".to_owned(), "was here".to_owned());
+            tx.try_send(LogLine { at, source, step: None, stderr: false, text }).unwrap();
+        }
+        r.fake.logs.lock().push_back(rx);
+    };
+    for more in ["", "&follow=true"] {
+        log(0);
+        let none = r.tell(&format!("GET /api/v1/landscapes/4711/services/web/logs?replica=9{more}")).await;
+        assert_eq!(none.problem(), (404, "unknown-replica".into()));
+        let detail = "There is no replica 9 of 4711/web, and no line of one is kept. Its replicas are 0 to 1.";
+        assert_eq!(none.json()["detail"], detail);
+    }
+    // It was taken away with a smaller number of replicas.
+    (0..2).for_each(|_| log(1));
+    let was = r.tell("GET /api/v1/landscapes/4711/services/web/logs?replica=9").await;
+    assert!(was.status == 200 && was.body.contains("was here"), "{}", was.body);
+    log(0);
+    let silent = r.tell("GET /api/v1/landscapes/4711/services/web/logs?replica=1").await;
+    assert_eq!((silent.status, silent.body.contains('{')), (200, false), "it has written nothing yet");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Random bytes of a token; written as twice as many hex digits.
 const BYTES: usize = 32;
@@ -111,11 +112,16 @@ impl Places {
     pub fn establish(&self, port: u16) -> Result<(Token, PathBuf), TokenError> {
         let folder = self.folder()?;
         let path = folder.join(format!("admin-{port}.token"));
-        if let Ok(Some(token)) = self.read(&path) {
+        let io = |source| TokenError::Io { path: path.clone(), source };
+        if let Ok(Some((token, _))) = self.read(&path) {
+            // The newest is the one that counts, should another router have left one elsewhere.
+            let file = OpenOptions::new().write(true).open(&path);
+            if let Err(e) = file.and_then(|f| f.set_modified(SystemTime::now())) {
+                tracing::warn!("{} stays as old as it is: {e}", path.display());
+            }
             return Ok((token, path));
         }
         let token = Token::random()?;
-        let io = |source| TokenError::Io { path: path.clone(), source };
         // Written beside and renamed: nobody reads half of it, and it was never readable by others.
         let fresh = folder.join(format!(".admin-{port}.{}", std::process::id()));
         match fs::remove_file(&fresh) {
@@ -128,14 +134,24 @@ impl Places {
         Ok((token, path))
     }
 
-    /// The CLI's side: the token of the router at this port; `None` where there is no file.
+    /// The CLI's side: the token of the router at this port; `None` where there is no file. Of several it
+    /// is the one that was established last: earlier routers, started from another environment, leave
+    /// theirs behind.
     pub fn find(&self, port: u16) -> Result<Option<Token>, TokenError> {
+        let mut unusable = None;
+        let mut newest: Option<(Token, SystemTime)> = None;
         for path in self.files(port) {
-            if let Some(token) = self.read(&path)? {
-                return Ok(Some(token));
+            match self.read(&path) {
+                Ok(Some(found)) if newest.as_ref().is_none_or(|(_, at)| found.1 > *at) => newest = Some(found),
+                Ok(_) => {}
+                Err(e) => unusable = unusable.or(Some(e)),
             }
         }
-        Ok(None)
+        match (newest, unusable) {
+            (Some((token, _)), _) => Ok(Some(token)),
+            (None, Some(e)) => Err(e),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Our folder, made if need be, mode 0700, and ours.
@@ -165,8 +181,8 @@ impl Places {
         Ok(folder)
     }
 
-    /// A token's file: `None` where there is none or it holds none.
-    fn read(&self, path: &Path) -> Result<Option<Token>, TokenError> {
+    /// A token's file, and when it was established: `None` where there is none or it holds none.
+    fn read(&self, path: &Path) -> Result<Option<(Token, SystemTime)>, TokenError> {
         let io = |source| TokenError::Io { path: path.to_owned(), source };
         let meta = match fs::symlink_metadata(path) {
             Ok(meta) => meta,
@@ -180,7 +196,8 @@ impl Places {
         if meta.uid() != self.uid || meta.mode() & 0o077 != 0 {
             return wrong("is not this user's alone");
         }
-        Ok(Token::parse(&fs::read_to_string(path).map_err(io)?))
+        let at = meta.modified().map_err(io)?;
+        Ok(Token::parse(&fs::read_to_string(path).map_err(io)?).map(|token| (token, at)))
     }
 }
 
@@ -237,6 +254,27 @@ mod tests {
         assert_ne!(old.reveal(), new.reveal());
         fs::write(&path, "half").unwrap();
         assert_ne!(places.establish(1).unwrap().0.reveal(), new.reveal());
+    }
+
+    #[test]
+    fn what_an_earlier_router_left_elsewhere_does_not_hide_the_live_one() {
+        let (named, temp) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (with, without) = (places(Some(named.path().into()), temp.path()), places(None, temp.path()));
+        let age = |path: &Path| {
+            let long_ago = SystemTime::now() - std::time::Duration::from_secs(3600);
+            OpenOptions::new().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        };
+        let (stale, left) = with.establish(1).unwrap();
+        let (live, kept) = without.establish(1).unwrap();
+        age(&left);
+        assert_eq!(with.find(1).unwrap().unwrap().reveal(), live.reveal());
+        // Kept over a restart, it is the newest again.
+        age(&kept);
+        assert_eq!(with.establish(1).unwrap().0.reveal(), stale.reveal());
+        assert_eq!(with.find(1).unwrap().unwrap().reveal(), stale.reveal());
+        // One that cannot be used hides none that can.
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(with.find(1).unwrap().unwrap().reveal(), live.reveal());
     }
 
     #[test]

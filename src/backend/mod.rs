@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::settings::BackendKind;
 use crate::landscape::{LandscapeSpec, RunDigest, ServiceKey, ServiceSpec};
@@ -89,6 +90,8 @@ pub enum Seen {
     Running(ReplicaId, Addresses),
     /// It is frozen.
     Paused(ReplicaId),
+    /// It could not be frozen, or not be resumed, and is as it was before: why.
+    Stuck(ReplicaId, String),
     /// It has just ended by itself. What is known at once, so that nobody waits for more; always
     /// followed by [`Seen::Ended`] with all that can be found out.
     Ending(ReplicaId, Failure),
@@ -192,6 +195,15 @@ pub struct Job {
     pub stage: Stage,
     /// It is ended and fails after so long.
     pub deadline: Duration,
+    /// Cancelled, it is ended and fails.
+    pub called_off: CancellationToken,
+}
+
+impl Job {
+    /// One that nobody calls off yet.
+    pub fn new(landscape: Arc<LandscapeSpec>, stage: Stage, deadline: Duration) -> Self {
+        Self { landscape, stage, deadline, called_off: CancellationToken::new() }
+    }
 }
 
 /// Which steps a [`Job`] runs.
@@ -264,12 +276,19 @@ pub trait Backend: Send + Sync + 'static {
     /// Says what one service's replicas should be. Returns once that is noted, before it is so.
     fn apply(&self, want: Want);
 
-    /// Runs `prepare` or `test` to its end. Dropping the future ends what it started.
+    /// Runs `prepare` or `test` to its end. Of one that is called off nothing is left when this
+    /// returns; dropping the future ends what it started, too, and waits for nothing.
     async fn run_job(&self, job: Job, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure>;
 
     /// Whether the socket that accepts at `door` belongs to this replica; the error names the
     /// holder. A backend whose replicas have addresses of their own says yes.
     async fn owns_listener(&self, service: &ServiceKey, id: ReplicaId, door: &Door) -> Result<(), String>;
+
+    /// Whether a replica that starts, and does not accept where its `port` is mapped to, listens on the
+    /// declared number itself: it will not come to the other. The text says so to people.
+    async fn ignores_mapping(&self, _service: &ServiceKey, _id: ReplicaId, _port: u16) -> Option<String> {
+        None
+    }
 
     /// A service's output, oldest first. The channel closes after the last line, or with the
     /// receiver when following.

@@ -100,7 +100,7 @@ async fn streams_are_read_line_by_line() {
     let r = rig().await;
     let c = trusted(&r);
     let (tx, rx) = mpsc::channel(2);
-    *r.fake.logs.lock() = Some(rx);
+    r.fake.logs.lock().push_back(rx);
     let line = |text: &str| LogLine {
         at: SystemTime::UNIX_EPOCH,
         source: "0".into(),

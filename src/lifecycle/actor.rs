@@ -173,7 +173,8 @@ impl Actor {
                 self.over = true;
                 self.handed = true;
                 // Who asked may have given up; then nobody owns it, and it is as after a crash.
-                drop(reply.send(Follower::new(self.service.clone(), std::mem::take(&mut self.handles))));
+                let handles = std::mem::take(&mut self.handles);
+                drop(reply.send(Follower::new(self.service.clone(), handles, self.machine.is_asleep())));
             }
             Input::Probe { id, round, .. } if !self.probes.is_current(id, round) => {}
             Input::Probe { id, event, .. } => match event {

@@ -98,6 +98,12 @@ impl Handle {
         Ok(())
     }
 
+    /// It was sent to sleep in the process that its life was taken over from.
+    pub fn sleeps_on(&self) {
+        // A failed send: it has ended already.
+        drop(self.to.send(Input::Event(Event::Sleep)));
+    }
+
     /// Wakes it and waits until it is ready, for at most `patience`.
     pub async fn wake_and_wait(&self, patience: Duration) -> Result<(), CommandError> {
         self.command(Command::Wake).await?;

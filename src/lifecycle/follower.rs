@@ -18,14 +18,20 @@ pub struct Follower {
     service: Arc<Service>,
     handles: Handles,
     rotation: Vec<(ReplicaId, Addresses)>,
+    /// Something may be in flight, here or on its way to a replica.
+    open: bool,
+    /// An operator sent it to sleep, and nobody has woken it since.
+    asleep: bool,
 }
 
 impl Follower {
-    pub(super) fn new(service: Arc<Service>, handles: Handles) -> Self {
+    pub(super) fn new(service: Arc<Service>, handles: Handles, asleep: bool) -> Self {
         let rotation = service.rotation();
+        // Out of rotation, it may still drain.
+        let open = !rotation.is_empty() || service.in_flight() > 0;
         // Whoever was refused by an earlier failure may ask the owner now.
         service.shut(None);
-        Self { service, handles, rotation }
+        Self { service, handles, rotation, open, asleep }
     }
 
     /// The service.
@@ -33,9 +39,14 @@ impl Follower {
         &self.service
     }
 
-    /// Whether requests may find a replica without asking the owner.
+    /// Whether requests may be on a replica, or find one without asking the owner.
     pub fn is_open(&self) -> bool {
-        !self.rotation.is_empty()
+        self.open
+    }
+
+    /// Whether an operator sent it to sleep, and nobody had woken it by the take-over.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep
     }
 
     /// Waits until requests need a replica.
@@ -49,6 +60,7 @@ impl Follower {
     /// The owner's replicas: held requests get their leases.
     pub fn open(&mut self, rotation: Vec<(ReplicaId, Addresses)>) {
         self.rotation.clone_from(&rotation);
+        self.open = true;
         for id in self.handles.suspects() {
             // The owner has probed it since, or it would not be named.
             self.handles.trust(id);
@@ -70,6 +82,7 @@ impl Follower {
             return false;
         }
         self.rotation.clear();
+        self.open = false;
         self.service.publish(ReadySet::default());
         true
     }

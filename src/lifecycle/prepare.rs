@@ -1,4 +1,5 @@
-//! `prepare` runs once a landscape for given steps, before the first run, whoever asks for it first.
+//! `prepare` runs once a landscape for given steps, before the first run, whoever asks for it first. One
+//! that runs steps which are no longer wanted is called off, and its end awaited before the next begins.
 //!
 //! That it has run is marked by a file in `state` with a digest of the steps, so that it holds over
 //! restarts of the router.
@@ -11,20 +12,24 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, Failure, Job, Progress, Stage};
+use crate::backend::{Backend, Failure, FailureKind, Job, Progress, Stage};
 use crate::landscape::LandscapeSpec;
 
 /// A preparation is ended and fails after so long.
 pub const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// Held by the one who runs the steps. A landscape that is removed and comes back has it in common with
+/// the one it was, whose steps may not be at their end yet.
+pub(super) type Turn = tokio::sync::Mutex<Option<Last>>;
 
 /// The preparation of one landscape.
 #[derive(Debug)]
 pub(super) struct Prepare {
     mark: PathBuf,
     known: Mutex<Known>,
-    /// Held by the one who runs it.
-    turn: tokio::sync::Mutex<Option<Last>>,
+    turn: Arc<Turn>,
     progress: watch::Sender<Option<Progress>>,
 }
 
@@ -33,11 +38,15 @@ struct Known {
     spec: Arc<LandscapeSpec>,
     /// The digest of the steps that have been run.
     done: Option<String>,
+    /// The digest of the steps that run now, and what calls them off.
+    running: Option<(String, CancellationToken)>,
+    /// The landscape was removed: nothing is run any more.
+    removed: bool,
 }
 
-/// The last run's end.
+/// The last run's end, unless it was called off.
 #[derive(Debug)]
-struct Last {
+pub(super) struct Last {
     at: Instant,
     digest: String,
     result: Result<(), Failure>,
@@ -45,21 +54,37 @@ struct Last {
 
 impl Prepare {
     /// Reads the mark under `folder`.
-    pub fn new(folder: &std::path::Path, spec: Arc<LandscapeSpec>) -> Self {
+    pub fn new(folder: &std::path::Path, spec: Arc<LandscapeSpec>, turn: Arc<Turn>) -> Self {
         let mark = folder.join(format!("{}.done", spec.home.id));
         // Not being able to read it is as good as its absence: the steps run again.
         let done = std::fs::read_to_string(&mark).ok().map(|s| s.trim().to_owned());
         Self {
             mark,
-            known: Mutex::new(Known { spec, done }),
-            turn: tokio::sync::Mutex::new(None),
+            known: Mutex::new(Known { spec, done, running: None, removed: false }),
+            turn,
             progress: watch::Sender::new(None),
         }
     }
 
-    /// The landscape's file has changed, perhaps.
+    /// The landscape's file has changed, perhaps. Steps that run and are other ones now are called off.
     pub fn configure(&self, spec: Arc<LandscapeSpec>) {
-        self.known.lock().spec = spec;
+        let mut known = self.known.lock();
+        known.spec = spec;
+        if known.running.as_ref().is_some_and(|(running, _)| *running != digest(&known.spec)) {
+            known.call_off();
+        }
+    }
+
+    /// The landscape is removed: nothing of its steps goes on.
+    pub fn remove(&self) {
+        let mut known = self.known.lock();
+        known.removed = true;
+        known.call_off();
+    }
+
+    /// Who else comes to run steps of this landscape has to wait for it.
+    pub fn turn(&self) -> &Arc<Turn> {
+        &self.turn
     }
 
     /// Whether there is nothing to do before a start.
@@ -74,22 +99,42 @@ impl Prepare {
     }
 
     /// Runs the steps, unless they have been run. Who comes while they run gets the same result. Steps
-    /// that change meanwhile are run too: theirs is the result that counts.
+    /// that change meanwhile are run instead: theirs is the result that counts.
     pub async fn run(&self, backend: &Arc<dyn Backend>, again: bool) -> Result<(), Failure> {
         let came = Instant::now();
         let mut turn = self.turn.lock().await;
         loop {
-            let spec = self.known.lock().spec.clone();
-            let digest = digest(&spec);
+            let (spec, digest, called_off) = self.begin()?;
             if let Some(last) = turn.as_ref().filter(|last| last.at >= came && last.digest == digest) {
                 return last.result.clone();
             }
             if self.is_done() && !again {
                 return Ok(());
             }
-            let result = self.run_steps(backend, spec, &digest).await;
-            *turn = Some(Last { at: Instant::now(), digest, result });
+            let result = self.run_steps(backend, spec, &digest, called_off.clone()).await;
+            // What was called off is no result for anybody.
+            if result.is_ok() || !called_off.is_cancelled() {
+                *turn = Some(Last { at: Instant::now(), digest, result });
+            }
         }
+    }
+
+    /// What is to be run now, and what calls it off.
+    fn begin(&self) -> Result<(Arc<LandscapeSpec>, String, CancellationToken), Failure> {
+        let mut known = self.known.lock();
+        if known.removed {
+            return Err(Failure {
+                kind: FailureKind::Prepare,
+                public: "The landscape's preparation was called off.".to_owned(),
+                detail: "prepare was called off: the landscape was removed".to_owned(),
+                log_tail: Vec::new(),
+                permanent: false,
+            });
+        }
+        let (spec, called_off) = (known.spec.clone(), CancellationToken::new());
+        let digest = digest(&spec);
+        known.running = Some((digest.clone(), called_off.clone()));
+        Ok((spec, digest, called_off))
     }
 
     async fn run_steps(
@@ -97,10 +142,11 @@ impl Prepare {
         backend: &Arc<dyn Backend>,
         spec: Arc<LandscapeSpec>,
         digest: &str,
+        called_off: CancellationToken,
     ) -> Result<(), Failure> {
         tracing::info!(landscape = %spec.home.id, "prepare begins");
         let begin = Instant::now();
-        let job = Job { landscape: spec.clone(), stage: Stage::Prepare, deadline: DEADLINE };
+        let job = Job { called_off: called_off.clone(), ..Job::new(spec.clone(), Stage::Prepare, DEADLINE) };
         let report = |progress: Progress| {
             self.progress.send_replace(Some(progress));
         };
@@ -115,6 +161,7 @@ impl Prepare {
                     tracing::warn!(%path, %error, "cannot note that prepare has run; it runs again after a restart");
                 }
             }
+            Err(_) if called_off.is_cancelled() => tracing::info!(landscape = %spec.home.id, "prepare was called off"),
             Err(failure) => {
                 tracing::warn!(landscape = %spec.home.id, detail = %failure.detail, "prepare failed");
             }
@@ -132,6 +179,14 @@ impl Prepare {
         writeln!(file, "{digest}")?;
         file.sync_all()?;
         std::fs::rename(&beside, &self.mark)
+    }
+}
+
+impl Known {
+    fn call_off(&mut self) {
+        if let Some((_, called_off)) = self.running.take() {
+            called_off.cancel();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -19,7 +19,7 @@ use super::ledger::Ledger;
 use super::machine::{Config, Event};
 use super::neighbours::Neighbours;
 use super::pins::Pins;
-use super::prepare::Prepare;
+use super::prepare::{Prepare, Turn};
 use super::service::Service;
 use super::status::StateName;
 use crate::backend::{Backend, Failure, Observation, Progress};
@@ -62,6 +62,8 @@ struct Inner {
     /// Removed or replaced, and not yet at their end; the oldest first.
     ending: Mutex<Vec<Handle>>,
     landscapes: Mutex<HashMap<Arc<str>, Arc<Landscape>>>,
+    /// Of landscapes that were removed, while their steps are not at their end.
+    turns: Mutex<HashMap<Arc<str>, Weak<Turn>>>,
     prober: Arc<Prober>,
     events: broadcast::Sender<LifeEvent>,
     ledger: Arc<Ledger>,
@@ -86,6 +88,7 @@ impl Lifecycle {
             services: Mutex::default(),
             ending: Mutex::default(),
             landscapes: Mutex::default(),
+            turns: Mutex::default(),
             prober: Arc::default(),
             events: broadcast::channel(EVENTS).0,
             adoption: Adoption::default(),
@@ -166,14 +169,25 @@ impl Lifecycle {
             }
         }
         let used: Vec<Arc<str>> = inner.services.lock().keys().map(|k| k.landscape.clone()).collect();
-        inner.landscapes.lock().retain(|id, _| used.contains(id));
+        let mut turns = inner.turns.lock();
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        inner.landscapes.lock().retain(|id, landscape| {
+            let stays = used.contains(id);
+            if !stays {
+                landscape.prepare.remove();
+                turns.insert(id.clone(), Arc::downgrade(landscape.prepare.turn()));
+            }
+            stays
+        });
+        drop(turns);
         inner.adoption.configured();
     }
 
     fn landscape(&self, spec: &Arc<LandscapeSpec>) -> Arc<Landscape> {
         let folder = self.inner.settings.state.join("prepare");
+        let turn = self.inner.turns.lock().get(&spec.home.id).and_then(Weak::upgrade).unwrap_or_default();
+        let new = || Arc::new(Landscape::new(Prepare::new(&folder, spec.clone(), turn)));
         let mut all = self.inner.landscapes.lock();
-        let new = || Arc::new(Landscape::new(Prepare::new(&folder, spec.clone())));
         all.entry(spec.home.id.clone()).or_insert_with(new).clone()
     }
 

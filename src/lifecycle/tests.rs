@@ -20,6 +20,8 @@ use crate::config::settings::{BackendKind, Mode, Policy};
 use crate::landscape::{LandscapeSpec, RunDigest, ServiceKey, ServiceSpec};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A step that does not end by itself.
+const HANGS: &str = "sleep infinity";
 
 struct Running {
     task: AbortHandle,
@@ -34,6 +36,7 @@ struct Fake {
     running: Arc<Mutex<BTreeMap<(ServiceKey, ReplicaId), Running>>>,
     starts: AtomicUsize,
     jobs: AtomicUsize,
+    jobs_now: AtomicUsize,
     exits: bool,
     job_takes: Duration,
     stop_takes: Duration,
@@ -49,6 +52,7 @@ impl Fake {
             running: Arc::default(),
             starts: AtomicUsize::new(0),
             jobs: AtomicUsize::new(0),
+            jobs_now: AtomicUsize::new(0),
             exits: false,
             job_takes: Duration::from_millis(20),
             stop_takes: Duration::from_millis(20),
@@ -126,11 +130,22 @@ impl Backend for Fake {
             self.start(&want.service, w);
         }
     }
-    async fn run_job(&self, _: Job, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
+    async fn run_job(&self, job: Job, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<(), Failure> {
         self.jobs.fetch_add(1, SeqCst);
+        let others = self.jobs_now.fetch_add(1, SeqCst);
+        assert_eq!(others, 0, "two preparations of one landscape at the same time");
         progress(Progress { text: "step 1".to_owned(), fraction: None });
-        tokio::time::sleep(self.job_takes).await;
-        Ok(())
+        let result = if job.landscape.prepare.iter().any(|s| s.command == HANGS) {
+            job.called_off.cancelled().await;
+            // Its processes need a moment to end.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Err(fixtures::exited())
+        } else {
+            tokio::time::sleep(self.job_takes).await;
+            Ok(())
+        };
+        self.jobs_now.fetch_sub(1, SeqCst);
+        result
     }
     async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: &Door) -> Result<(), String> {
         Ok(())

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::clock::{Clock, Tick};
-use super::scan::HeadScan;
+use super::scan::Scan;
 use crate::observe::RouterStats;
 use crate::observe::calls::Connected;
-use crate::proxy::wire::{self, Waiting};
+use crate::proxy::wire::{self, Acknowledge, Waiting};
 use crate::proxy::{Entry, ErrorCode, Tunnel};
 
 pub use io::ClientIo;
@@ -62,6 +62,12 @@ pub struct Client {
     answering: Cell<bool>,
     /// The answer's body is over: the next flush ends the request.
     answered: Cell<bool>,
+    /// The engine has bytes to write that the socket did not take, or of an answer before this one.
+    unwritten: Cell<bool>,
+    /// The rest of an informational answer, written before anything else.
+    informational: RefCell<Vec<u8>>,
+    /// The client may get such answers.
+    takes_informational: Cell<bool>,
     /// The status of an answer that the HTTP engine wanted to give by itself.
     engine_answer: Cell<Option<u16>>,
     /// The current request has a body whose end has not come.
@@ -73,9 +79,8 @@ pub struct Client {
     answer_begun: Cell<bool>,
     /// A half-close of the client now means that it left.
     half_close_leaves: Cell<bool>,
-    scan: Cell<HeadScan>,
-    /// Bytes of the next head came with this one: its deadline runs from this answer's end.
-    pipelined: Cell<bool>,
+    scan: RefCell<Scan>,
+    acknowledge: Acknowledge,
     tunnel: RefCell<Option<Tunnel>>,
     peer_text: RefCell<Option<HeaderValue>>,
     /// The private port that it came to, and its caller.
@@ -114,6 +119,9 @@ impl Client {
             waker: RefCell::new(None),
             answering: Cell::new(false),
             answered: Cell::new(false),
+            unwritten: Cell::new(false),
+            informational: RefCell::default(),
+            takes_informational: Cell::new(false),
             engine_answer: Cell::new(None),
             unread: Cell::new(false),
             body_over_limit: Cell::new(false),
@@ -121,8 +129,8 @@ impl Client {
             bytes_in: Cell::new(0),
             answer_begun: Cell::new(false),
             half_close_leaves: Cell::new(false),
-            scan: Cell::new(HeadScan::new()),
-            pipelined: Cell::new(false),
+            scan: RefCell::new(Scan::new()),
+            acknowledge: Acknowledge::default(),
             tunnel: RefCell::new(None),
             peer_text: RefCell::new(None),
             entry: None,
@@ -321,8 +329,13 @@ impl Client {
 
     // ----- requests -----
 
-    /// A request's head is complete. Returns whether it carried both framings (RFC 9112, 6.1).
-    pub fn begin(&self, has_body: bool) -> bool {
+    /// A request's head of this version is complete. Returns whether it carried both framings (RFC 9112, 6.1).
+    pub fn begin(&self, version: Version, has_body: bool) -> bool {
+        // RFC 9110, 15.2: a client of HTTP/1.0 gets no informational answers.
+        self.takes_informational.set(version == Version::HTTP_11);
+        if self.answered.get() {
+            self.unwritten.set(true);
+        }
         self.answering.set(true);
         self.answered.set(false);
         self.first.set(false);
@@ -334,9 +347,7 @@ impl Client {
         self.half_close_leaves.set(false);
         self.idle_bytes.set(None);
         self.enter(Phase::Busy);
-        let scan = self.scan.replace(HeadScan::new());
-        self.pipelined.set(scan.more() && !has_body);
-        scan.both()
+        self.scan.borrow_mut().take()
     }
 
     /// The answer's body is over, or was given up.
@@ -403,9 +414,14 @@ impl Client {
         self.engine_answer.get()
     }
 
+    /// Whether the head that the engine could not read is of a version that is not known.
+    pub(super) fn unknown_version(&self) -> bool {
+        self.scan.borrow().unknown_version()
+    }
+
     /// What of a head that is longer than `limit` is too long.
     pub(super) fn too_long(&self, limit: usize) -> ErrorCode {
-        match self.scan.get().long_line(limit) {
+        match self.scan.borrow().long_line(limit) {
             // RFC 9112, 3: 414 for a target that is too long, 501 for such a method.
             Some(true) => ErrorCode::UriTooLong,
             Some(false) => ErrorCode::NotImplemented,
@@ -415,7 +431,7 @@ impl Client {
 
     /// Whether no byte of a request ever came.
     pub(super) fn untouched(&self) -> bool {
-        self.first.get() && !self.scan.get().begun()
+        self.first.get() && !self.scan.borrow().ahead()
     }
 
     /// The connection becomes this tunnel once the answer's head is written.

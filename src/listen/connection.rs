@@ -113,6 +113,7 @@ async fn last_words(client: &Client, most: usize, error: Option<&hyper::Error>, 
     let code = match (client.engine_answer(), error) {
         (Some(431), _) => Some(client.too_long(most)),
         (Some(414), _) => Some(ErrorCode::UriTooLong),
+        (Some(_), _) if client.unknown_version() => Some(ErrorCode::VersionNotSupported),
         (Some(_), _) => Some(ErrorCode::BadRequest),
         (None, Some(error)) if error.is_parse_version_h2() => Some(ErrorCode::VersionNotSupported),
         _ => late.then_some(ErrorCode::RequestTimeout),

@@ -27,6 +27,10 @@ use crate::landscape::{Health, ServiceSpec};
 /// compiled on its first request takes longer than one of a replica that has served before.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether a replica that does not accept listens elsewhere, and how many such looks
+/// have to agree: what is about to listen on several ports is between them for a moment.
+const ASTRAY: (Duration, u32) = (Duration::from_secs(1), 2);
+
 /// What all probes of the router share: how many replicas are starting.
 #[derive(Debug, Default)]
 pub struct Prober {
@@ -51,7 +55,7 @@ pub struct Target {
 pub enum Start {
     /// It serves, at these addresses: they may differ from the backend's in the address family.
     Ready(Addresses),
-    /// Its port accepts, but the socket is somebody else's: who.
+    /// Its port accepts, but the socket is somebody else's: who. Or the port was, and it insists on it.
     TakenBy(String),
 }
 
@@ -79,6 +83,11 @@ impl Target {
         }
     }
 
+    /// Whether the probed port has another number outside.
+    fn is_mapped(&self) -> bool {
+        self.addresses.of(self.port()).is_some_and(|door| door.address.port() != self.port())
+    }
+
     fn door(&self) -> io::Result<Door> {
         let port = self.port();
         self.addresses.of(port).ok_or_else(|| io::Error::other(format!("it has no address for port {port}")))
@@ -104,6 +113,7 @@ impl Prober {
         let mut schedule = Schedule::new(target.backend.abilities().local);
         // Whose socket it is, is looked up once: before anything is asked of it.
         let mut owned = None;
+        let (mut look_at, mut astray) = (ASTRAY.0, 0);
         loop {
             match open(target).await {
                 Ok((stream, door)) => {
@@ -120,7 +130,18 @@ impl Prober {
                         Err(e) => problem(e.to_string()),
                     }
                 }
-                Err(e) => problem(e.to_string()),
+                Err(e) => {
+                    problem(e.to_string());
+                    if begin.elapsed() >= look_at && target.is_mapped() {
+                        look_at = begin.elapsed() + ASTRAY.0;
+                        let backend = &target.backend;
+                        match backend.ignores_mapping(&target.spec.key, target.id, target.port()).await {
+                            Some(why) if astray + 1 == ASTRAY.1 => return Start::TakenBy(why),
+                            Some(_) => astray += 1,
+                            None => astray = 0,
+                        }
+                    }
+                }
             }
             sleep(schedule.next(begin.elapsed(), self.starting.load(Ordering::Relaxed))).await;
         }

@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Owner {
     holder: Option<String>,
     asked: AtomicUsize,
+    /// It listens on the declared number whatever it is mapped to.
+    insists: bool,
 }
 
 #[async_trait]
@@ -46,6 +48,9 @@ impl Backend for Owner {
     async fn owns_listener(&self, _: &ServiceKey, _: ReplicaId, _: &Door) -> Result<(), String> {
         self.asked.fetch_add(1, SeqCst);
         self.holder.clone().map_or(Ok(()), Err)
+    }
+    async fn ignores_mapping(&self, _: &ServiceKey, _: ReplicaId, port: u16) -> Option<String> {
+        self.insists.then(|| format!("it insists on {port}"))
     }
     async fn logs(&self, _: &ServiceKey, _: LogQuery) -> Result<mpsc::Receiver<LogLine>, BackendError> {
         Ok(mpsc::channel(1).1)
@@ -132,6 +137,16 @@ async fn another_programs_socket_is_not_asked_anything() {
     let (start, _) = until_ready(&target(at, Health::Default, &owner)).await;
     assert_eq!(start, Start::TakenBy("nginx (pid 7)".to_owned()));
     assert!(asked.lock().iter().all(String::is_empty));
+}
+
+#[tokio::test]
+async fn one_that_insists_on_a_port_it_was_not_given_is_not_waited_for() {
+    let (listener, at) = listen("127.0.0.1:0").await;
+    drop(listener);
+    let owner = Arc::new(Owner { insists: true, ..Owner::default() });
+    let (start, problems) = until_ready(&target(at, Health::Default, &owner)).await;
+    assert_eq!(start, Start::TakenBy("it insists on 3000".to_owned()));
+    assert!(problems[0].contains("does not accept"), "{problems:?}");
 }
 
 #[tokio::test]

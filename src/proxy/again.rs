@@ -45,9 +45,8 @@ impl Outgoing {
             }
         };
         let demand = Demand { use_: self.use_, bytes: slot.as_ref().map_or(0, hold::buffered), page: false, failed };
-        let client = self.usage.client().clone();
         // Boxed: a rare way may not make every connection's future larger.
-        let held = Box::pin(hold::hold(service, &client, endpoint.policy.hold.half_closed, demand)).await?;
+        let held = Box::pin(hold::hold(service, &mut self.usage, endpoint.policy.hold.half_closed, demand)).await?;
         self.held(held.lease, held.waited);
         Ok(())
     }

@@ -110,10 +110,14 @@ impl Streamed {
         {
             let ended = upstream.drive(cx).is_ready();
             frame = upstream.quietly(|| take(&mut self.incoming));
-            if ended && frame.is_pending() {
-                // Its end reaches the body, whose channel it closes.
-                self.upstream = None;
-                frame = take(&mut self.incoming);
+            if frame.is_pending() {
+                if ended {
+                    // Its end reaches the body, whose channel it closes.
+                    self.upstream = None;
+                    frame = take(&mut self.incoming);
+                } else {
+                    upstream.acknowledge();
+                }
             }
         }
         let over = match &frame {

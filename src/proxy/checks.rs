@@ -5,6 +5,7 @@
 //! names the section that asks for it. One pass over the fields does it all.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Scheme;
 use http::{Method, Request, Version};
 use smallvec::SmallVec;
 
@@ -107,9 +108,9 @@ pub(super) fn survey<B>(request: &Request<B>, both_framings: bool) -> Result<Sur
         }
         // RFC 9112, 3.2.2: absolute-form; its authority is what counts, and RFC 9112, 3.2 has the client
         // send the same in Host. Where they disagree the application would see another host than we.
-        (Some(host), Some(authority), Some(_)) => {
+        (Some(host), Some(authority), Some(scheme)) => {
             well_formed(host)?;
-            if !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) {
+            if !agree(authority.as_str().as_bytes(), host.as_bytes(), scheme) {
                 return Err(no(ErrorCode::BadHost, "Host and the target disagree"));
             }
             host.clone()
@@ -227,6 +228,14 @@ fn well_formed(host: &HeaderValue) -> Result<(), Rejected> {
     if number && (plain || literal()) { Ok(()) } else { Err(MALFORMED) }
 }
 
+/// Whether a target's authority and a Host name the same. RFC 9110, 4.2.3: the scheme's own port may be
+/// left out.
+fn agree(authority: &[u8], host: &[u8], scheme: &Scheme) -> bool {
+    let usual: &[u8] = if *scheme == Scheme::HTTPS { b":443" } else { b":80" };
+    let bare = |name: &[u8]| name.len() - if name.ends_with(usual) { usual.len() } else { 0 };
+    authority[..bare(authority)].eq_ignore_ascii_case(&host[..bare(host)])
+}
+
 /// Whether a comma-separated list has this token.
 pub(super) fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
     value
@@ -278,6 +287,10 @@ mod tests {
         assert!(with("GET", "/x?y").is_ok());
         assert!(with("GET", "http://a.b/x").is_ok());
         assert!(with("GET", "http://A.B").is_ok());
+        assert!(with("GET", "http://a.b:80/x").is_ok());
+        assert!(with("GET", "https://a.b:443/x").is_ok());
+        assert_eq!(code(with("GET", "https://a.b:80/x")), ErrorCode::BadHost);
+        assert_eq!(code(with("GET", "http://a.b:8080/x")), ErrorCode::BadHost);
         assert_eq!(code(with("GET", "http://other/x")), ErrorCode::BadHost);
         assert_eq!(code(with("GET", "ftp://a.b/x")), ErrorCode::BadRequest);
         assert_eq!(code(with("GET", "http://u@a.b/x")), ErrorCode::BadRequest);

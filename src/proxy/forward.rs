@@ -160,7 +160,6 @@ impl Outgoing {
     pub fn held(&mut self, lease: Lease, waited: Duration) {
         if !waited.is_zero() {
             self.cold = Some(self.cold.unwrap_or_default() + waited);
-            self.usage.held(waited);
         }
         self.usage.lease(lease);
     }
@@ -192,7 +191,7 @@ impl Outgoing {
         client.touch();
         client.enter(if empty { Phase::Waiting } else { Phase::Streaming });
         others_first().await;
-        match upstream.exchange(slot, empty, || client.expired()).await {
+        match upstream.exchange(slot, empty, &*client).await {
             Ok(answer) => {
                 self.report(Outcome::Answered);
                 others_first().await;

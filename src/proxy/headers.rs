@@ -195,6 +195,9 @@ pub(super) fn forward_answer<B>(
         if lengths > 0 {
             headers.remove(header::CONTENT_LENGTH);
         }
+    } else if status == StatusCode::NO_CONTENT {
+        // RFC 9110, 8.6: it has none, not even for HEAD.
+        headers.remove(header::CONTENT_LENGTH);
     } else if lengths > 1 {
         // RFC 9110, 8.6: equal repeated lengths become one.
         match (bodiless, length) {

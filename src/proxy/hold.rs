@@ -1,18 +1,21 @@
 //! The cold path: a request waits for a replica.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 
 use super::answer::Answer;
+use super::body::Body;
+use super::usage::Usage;
 use super::{ErrorCode, page};
 use crate::config::settings::HalfClosed;
 use crate::lifecycle::{Demand, Held, Refusal, Service};
 use crate::listen::{Client, Phase};
-
-use super::body::Body;
-use std::sync::Arc;
 
 /// Until the loading page without script asks again.
 const PAGE_AGAIN: Duration = Duration::from_secs(2);
@@ -38,14 +41,26 @@ impl Drop for Watched {
 /// leaves, frees the place.
 pub(super) async fn hold(
     service: &Arc<Service>,
-    client: &Rc<Client>,
+    usage: &mut Usage,
     half_closed: HalfClosed,
     demand: Demand,
 ) -> Result<Held, NotHeld> {
+    let client = usage.client().clone();
     client.enter(Phase::Busy);
     client.leaves_by_half_close(half_closed == HalfClosed::Leave);
-    let _watched = Watched(client.clone());
-    service.hold(demand).await.map_err(|refusal| match refusal {
+    let _watched = Watched(client);
+    let mut held = pin!(service.hold(demand));
+    // What is refused or served at once was not held.
+    let result = match poll_fn(|cx| Poll::Ready(held.as_mut().poll(cx))).await {
+        Poll::Ready(result) => result,
+        Poll::Pending => {
+            usage.hold_begins();
+            let result = held.await;
+            usage.hold_ends();
+            result
+        }
+    };
+    result.map_err(|refusal| match refusal {
         Refusal::Overflow { retry_after } => NotHeld::Answer(Answer::from(ErrorCode::HoldFull).retry(retry_after)),
         Refusal::Deadline { retry_after } => NotHeld::Answer(Answer::from(ErrorCode::HoldTimeout).retry(retry_after)),
         Refusal::Failed { public, retry_after } => {

@@ -16,6 +16,7 @@ mod forward;
 mod forwarded;
 pub mod headers;
 mod hold;
+mod informational;
 mod local;
 mod page;
 mod pool;

@@ -56,7 +56,7 @@ pub(super) fn guarded(
 
 async fn answer(local: Rc<Local>, client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let loaded = local.loaded();
-    let both_framings = client.begin(!request.body().is_end_stream());
+    let both_framings = client.begin(request.version(), !request.body().is_end_stream());
     let usage = Usage::begin(&local, &client, &request);
     let format = Format::of(request.headers());
     let mut way = Outgoing {
@@ -203,7 +203,7 @@ impl Outgoing {
             failed: None,
         };
         // Boxed: what is rare may not make every connection's future larger.
-        match Box::pin(hold::hold(service, client, endpoint.policy.hold.half_closed, demand)).await {
+        match Box::pin(hold::hold(service, &mut self.usage, endpoint.policy.hold.half_closed, demand)).await {
             Ok(held) => {
                 self.held(held.lease, held.waited);
                 None

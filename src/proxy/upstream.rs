@@ -5,205 +5,40 @@
 //! future until the head is there, the answer's body after that. So an exchange needs no task, no
 //! wake-up between tasks, and ends with its request whatever happens to it.
 
-use std::cell::{Cell, RefCell};
+mod reread;
+mod socket;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use super::bell::Bell;
 use super::request_body::RequestBody;
 use super::wire::{self, Waiting};
 use crate::backend::Door;
+use crate::listen::Client;
 use crate::observe::ServiceStats;
+
+pub(super) use socket::{Meter, Stream};
+
+use socket::Metered;
 
 /// The most that hyper reads at once.
 const READ_AT_ONCE: usize = 256 * 1024;
 /// The longest head of an answer.
 const LONGEST_HEAD: usize = 256 * 1024;
-/// The most fields of an answer.
-const MOST_FIELDS: usize = 100;
-
-/// What the socket saw of the current exchange; outlives hyper's ownership of the socket.
-#[derive(Debug, Default)]
-pub(super) struct Meter {
-    /// Bytes of an answer came.
-    pub answered: Cell<bool>,
-    /// Bytes of the request went out.
-    pub sent: Cell<bool>,
-    /// The request's bytes are kept.
-    recording: Cell<bool>,
-    record: RefCell<Vec<u8>>,
-}
-
-impl Meter {
-    /// The request, as far as it was written or tried to be.
-    pub fn take_record(&self) -> Vec<u8> {
-        self.record.take()
-    }
-
-    fn begin(&self, record: bool) {
-        self.answered.set(false);
-        self.sent.set(false);
-        self.recording.set(record);
-        self.record.borrow_mut().clear();
-    }
-
-    fn wrote(&self, bytes: &[u8]) {
-        self.sent.set(true);
-        self.keep(bytes);
-    }
-
-    fn keep(&self, bytes: &[u8]) {
-        if self.recording.get() {
-            self.record.borrow_mut().extend_from_slice(bytes);
-        }
-    }
-}
-
-/// A connection's bytes, plain or encrypted.
-pub(super) enum Stream {
-    Plain(Rc<TcpStream>),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain(_) => "Plain",
-            Self::Tls(_) => "Tls",
-        })
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => wire::poll_read(stream, cx, buf).map_ok(|_| ()),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => wire::poll_write(stream, cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => wire::poll_write_vectored(stream, cx, bufs),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(_) => true,
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(_) => Poll::Ready(Ok(())),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Poll::Ready(wire::shut_sending(stream)),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
-/// A connection's bytes, metered.
-#[derive(Debug)]
-pub(super) struct Metered {
-    stream: Stream,
-    meter: Rc<Meter>,
-}
-
-impl AsyncRead for Metered {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.meter.answered.set(true);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Metered {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
-        match &n {
-            Ok(n) => self.meter.wrote(&buf[..*n]),
-            // The connection takes nothing more: here is the rest of the request.
-            Err(_) => self.meter.keep(buf),
-        }
-        Poll::Ready(n)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let n = match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)) {
-            Ok(n) => n,
-            Err(error) => {
-                bufs.iter().for_each(|buf| self.meter.keep(buf));
-                return Poll::Ready(Err(error));
-            }
-        };
-        let mut left = n;
-        for buf in bufs {
-            let part = left.min(buf.len());
-            self.meter.wrote(&buf[..part]);
-            left -= part;
-            if left == 0 {
-                break;
-            }
-        }
-        Poll::Ready(Ok(n))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 type Moving = Connection<TokioIo<Metered>, RequestBody>;
 
 /// Counts an open connection for as long as it lives.
@@ -222,6 +57,9 @@ pub(super) struct Upstream {
     moving: Option<Box<Moving>>,
     /// `moving` is done and may not be polled again; it still owns the socket of an upgrade.
     ended: bool,
+    /// The current exchange is the connection's last one.
+    last: bool,
+    keep_case: bool,
     bell: Arc<Bell>,
     /// Rings the bell.
     waker: Waker,
@@ -234,6 +72,24 @@ pub(super) struct Upstream {
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream").field("open", &!self.ended).finish_non_exhaustive()
+    }
+}
+
+/// Whoever waits for an answer.
+pub(super) trait Asker {
+    /// Its time is up.
+    fn expired(&self) -> bool;
+    /// It gets an informational answer.
+    fn inform(&self, answer: &[u8]);
+}
+
+impl Asker for Client {
+    fn expired(&self) -> bool {
+        self.expired()
+    }
+
+    fn inform(&self, answer: &[u8]) {
+        self.inform(answer);
     }
 }
 
@@ -266,20 +122,12 @@ impl Upstream {
             Stream::Tls(_) => None,
         };
         let meter = Rc::new(Meter::default());
-        let io = TokioIo::new(Metered { stream, meter: meter.clone() });
-        let (send, moving) = Builder::new()
-            .max_buf_size(READ_AT_ONCE)
-            .max_header_size(LONGEST_HEAD)
-            .max_headers(MOST_FIELDS)
-            .title_case_headers(keep_case)
-            .preserve_header_case(keep_case)
-            // RFC 9112, 5.1: a proxy removes white space before the colon from an answer.
-            .allow_spaces_after_header_name_in_responses(true)
-            .handshake(io)
-            .await?;
+        let io = Metered { stream, meter: meter.clone(), left: Bytes::new(), part: Vec::new() };
+        let (send, moving) = engine(keep_case).handshake(TokioIo::new(io)).await?;
         let bell = Bell::new();
         let waker = Waker::from(bell.clone());
-        Ok(Self { send, moving: Some(Box::new(moving)), ended: false, bell, waker, meter, socket, _counted: counted })
+        let moving = Some(Box::new(moving));
+        Ok(Self { send, moving, ended: false, last: false, keep_case, bell, waker, meter, socket, _counted: counted })
     }
 
     /// What its socket saw.
@@ -300,22 +148,38 @@ impl Upstream {
         poll
     }
 
-    /// Sends the request in `slot` and waits for the head of its answer, or until `expired`. With `record` the
-    /// bytes that go out, or should have, are kept.
+    /// Sends the request in `slot` and waits for the head of its answer, or until the asker's time is up. With `record` the bytes that go out, or should have, are kept.
     pub async fn exchange(
         &mut self,
         slot: &mut Option<Request<RequestBody>>,
         record: bool,
-        expired: impl Fn() -> bool,
+        asker: &impl Asker,
     ) -> Result<Response<Incoming>, Broken> {
         let Some(request) = slot.take() else { return Err(Broken::Unsent) };
+        let method = request.method().clone();
         self.meter.begin(record);
+        match self.answer_to(request, slot, asker).await {
+            // Boxed: what is rare may not make every request's future larger.
+            Err(Broken::Died(error)) if error.is_parse_too_large() => Box::pin(self.reread(method, error, asker)).await,
+            answer => answer,
+        }
+    }
+
+    async fn answer_to(
+        &mut self,
+        request: Request<RequestBody>,
+        slot: &mut Option<Request<RequestBody>>,
+        asker: &impl Asker,
+    ) -> Result<Response<Incoming>, Broken> {
         let send = &mut self.send;
         let mut answer = std::pin::pin!(self.bell.muted(|| send.try_send_request(request)));
         // The answer is made by driving the connection, so nobody has to be woken for it.
         let mut silent = Context::from_waker(Waker::noop());
         std::future::poll_fn(|cx| {
             let ended = self.drive(cx).is_ready();
+            if let Some(bytes) = self.meter.take_informational() {
+                asker.inform(&bytes);
+            }
             let mut polled = answer.as_mut().poll(&mut silent);
             if ended && polled.is_pending() {
                 // What hyper has not begun to send it gives back when it is dropped.
@@ -328,8 +192,11 @@ impl Upstream {
                     *slot = error.take_message();
                     Poll::Ready(Err(if slot.is_some() { Broken::Unsent } else { Broken::Died(error.into_error()) }))
                 }
-                Poll::Pending if expired() => Poll::Ready(Err(Broken::Expired)),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending if asker.expired() => Poll::Ready(Err(Broken::Expired)),
+                Poll::Pending => {
+                    self.acknowledge();
+                    Poll::Pending
+                }
             }
         })
         .await
@@ -337,7 +204,14 @@ impl Upstream {
 
     /// Whether a further request can be sent: the last exchange is complete in both directions.
     pub fn is_reusable(&self) -> bool {
-        !self.ended && self.send.is_ready()
+        !self.ended && !self.last && !self.meter.broken.get() && self.send.is_ready()
+    }
+
+    /// Called when the socket is empty and the answer is not over.
+    pub fn acknowledge(&self) {
+        if let Some(socket) = &self.socket {
+            self.meter.acknowledge.run_dry(socket);
+        }
     }
 
     /// Leaves the connection without anyone to wake, for the time that it is idle.
@@ -361,8 +235,29 @@ impl Upstream {
     }
 
     /// Ends HTTP on this connection: its bytes, and what was read of them.
-    pub fn into_stream(self) -> Option<(Stream, bytes::Bytes)> {
+    pub fn into_stream(self) -> Option<(Stream, Bytes)> {
         let parts = self.moving?.into_parts();
-        Some((parts.io.into_inner().stream, parts.read_buf))
+        let Metered { stream, left, .. } = parts.io.into_inner();
+        let read = match left.is_empty() {
+            true => parts.read_buf,
+            false => {
+                let all = parts.read_buf.len() + left.len();
+                parts.read_buf.chain(left).copy_to_bytes(all)
+            }
+        };
+        Some((stream, read))
     }
+}
+
+/// How HTTP is spoken to upstreams. It has room for 100 fields of an answer on its stack: see [`reread`].
+fn engine(keep_case: bool) -> Builder {
+    let mut engine = Builder::new();
+    engine
+        .max_buf_size(READ_AT_ONCE)
+        .max_header_size(LONGEST_HEAD)
+        .title_case_headers(keep_case)
+        .preserve_header_case(keep_case)
+        // RFC 9112, 5.1: a proxy removes white space before the colon from an answer.
+        .allow_spaces_after_header_name_in_responses(true);
+    engine
 }

@@ -44,10 +44,20 @@ struct Line {
     request_id: Option<HeaderValue>,
     forwarded_for: Option<HeaderValue>,
     replica: Option<ReplicaId>,
+    /// Since when it is held, while it is.
+    holding: Option<Instant>,
     held: Duration,
     retries: u32,
     error: Option<&'static str>,
     bytes_out: u64,
+}
+
+impl Line {
+    fn hold_ends(&mut self) {
+        if let Some(since) = self.holding.take() {
+            self.held += since.elapsed();
+        }
+    }
 }
 
 impl Usage {
@@ -64,6 +74,7 @@ impl Usage {
                 request_id: field(&X_REQUEST_ID),
                 forwarded_for: super::forwarded::chain(request.headers()),
                 replica: None,
+                holding: None,
                 held: Duration::ZERO,
                 retries: 0,
                 error: None,
@@ -122,10 +133,17 @@ impl Usage {
         self.lease.as_ref()
     }
 
-    /// It was held for so long.
-    pub fn held(&mut self, time: Duration) {
+    /// It is held from now on.
+    pub fn hold_begins(&mut self) {
         if let Some(line) = &mut self.log {
-            line.held += time;
+            line.holding = Some(Instant::now());
+        }
+    }
+
+    /// It is held no longer, whatever comes now.
+    pub fn hold_ends(&mut self) {
+        if let Some(line) = &mut self.log {
+            line.hold_ends();
         }
     }
 
@@ -175,7 +193,9 @@ impl Drop for Usage {
             }
             None => shared.stats.unrouted.request(status, duration),
         }
-        let Some(line) = self.log.take() else { return };
+        let Some(mut line) = self.log.take() else { return };
+        // A client that leaves while it is held ends that, too.
+        line.hold_ends();
         let client = super::forwarded::client(self.client.peer().ip(), line.forwarded_for.as_ref(), || {
             self.local.loaded().snapshot.rules.trusted_proxies.clone()
         });

@@ -1,5 +1,6 @@
 //! Sockets that can be watched while hyper owns their reading and writing.
 
+use std::cell::Cell;
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -98,6 +99,44 @@ pub(crate) fn peek_at(stream: &TcpStream, buf: &mut [u8]) -> io::Result<Option<u
     }
 }
 
+/// Acknowledges at once what little came of a message of which more is to come.
+///
+/// A peer that leaves Nagle's algorithm on (RFC 896) and writes a head and its body apart sends the body
+/// only when the head is acknowledged. The kernel puts that off for 40 ms, in the hope of something to
+/// send along (RFC 1122, 4.2.3.2); but here nothing is sent before the body came. Where head and body
+/// come together nothing is done.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledge {
+    came: Cell<usize>,
+}
+
+/// Of so many bytes full segments are among, which the kernel acknowledges by itself.
+const FULL: usize = 16 * 1024;
+
+impl Acknowledge {
+    /// Another message begins.
+    pub fn begin(&self) {
+        self.came.set(0);
+    }
+
+    /// Bytes of it came.
+    pub fn came(&self, n: usize) {
+        self.came.set(self.came.get() + n);
+    }
+
+    /// Nothing more of it is there for now.
+    pub fn run_dry(&self, stream: &TcpStream) {
+        if self.is_due() {
+            // Without it the peer waits a little longer, no more.
+            let _ = rustix::net::sockopt::set_tcp_quickack(stream, true);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        (1..FULL).contains(&self.came.replace(0))
+    }
+}
+
 /// What a socket's receive queue holds, without taking it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
@@ -118,5 +157,24 @@ pub(crate) fn peek(stream: &TcpStream) -> Waiting {
         Ok(_) => Waiting::Bytes,
         Err(rustix::io::Errno::WOULDBLOCK) => Waiting::Nothing,
         Err(_) => Waiting::End,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Acknowledge, FULL};
+
+    #[test]
+    fn the_part_of_a_message_is_acknowledged_once_and_only_if_it_is_small() {
+        let acknowledge = Acknowledge::default();
+        assert!(!acknowledge.is_due(), "nothing came");
+        acknowledge.came(100);
+        acknowledge.came(100);
+        assert!(acknowledge.is_due() && !acknowledge.is_due());
+        acknowledge.came(FULL);
+        assert!(!acknowledge.is_due());
+        acknowledge.came(100);
+        acknowledge.begin();
+        assert!(!acknowledge.is_due(), "that was another message");
     }
 }

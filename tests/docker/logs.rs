@@ -108,7 +108,7 @@ async fn prepare_runs_once_in_the_root_and_its_steps_are_told() {
     let rig = Rig::new();
     let landscape = landscape(&rig, &["echo making; echo $WORKSPACE_ID > made", "cat made; pwd"]);
     let told = Mutex::new(Vec::new());
-    let job = Job { landscape, stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+    let job = Job::new(landscape, Stage::Prepare, Duration::from_secs(60));
     rig.backend().run_job(job, &|p| told.lock().unwrap().push(p.text)).await.unwrap();
     let made = std::fs::read_to_string(rig.root().join("made")).unwrap();
     assert_eq!(made.trim(), &*rig.home.id);
@@ -129,7 +129,7 @@ async fn a_failing_prepare_names_its_step_and_shows_its_words() {
     need_engine!();
     let rig = Rig::new();
     let landscape = landscape(&rig, &["true", "echo no such package >&2; exit 9", "touch never"]);
-    let job = Job { landscape, stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+    let job = Job::new(landscape, Stage::Prepare, Duration::from_secs(60));
     let failure = rig.backend().run_job(job, &|_| {}).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Prepare);
     assert!(failure.detail.contains("step 2") && failure.detail.contains("exit status 9"), "{failure:?}");
@@ -144,7 +144,7 @@ async fn a_prepare_whose_network_is_gone_makes_another() {
     let rig = Rig::new();
     let landscape = landscape(&rig, &["echo once more >> made"]);
     for _ in 0..2 {
-        let job = Job { landscape: Arc::clone(&landscape), stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+        let job = Job::new(Arc::clone(&landscape), Stage::Prepare, Duration::from_secs(60));
         rig.backend().run_job(job, &|_| {}).await.unwrap();
         let networks = rig.listed("network");
         assert_eq!(networks.len(), 1, "{networks:?}");
@@ -159,11 +159,11 @@ async fn a_job_ends_with_its_deadline_or_its_future() {
     need_engine!();
     let rig = Rig::new();
     let landscape = landscape(&rig, &["echo begun; sleep 1000"]);
-    let job = Job { landscape: Arc::clone(&landscape), stage: Stage::Prepare, deadline: Duration::from_secs(3) };
+    let job = Job::new(Arc::clone(&landscape), Stage::Prepare, Duration::from_secs(3));
     let failure = rig.backend().run_job(job, &|_| {}).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Deadline, "{failure:?}");
     crate::rig::eventually("removal", || rig.containers().is_empty()).await;
-    let job = Job { landscape, stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+    let job = Job::new(landscape, Stage::Prepare, Duration::from_secs(60));
     let begun = tokio::sync::Notify::new();
     let tell = |_| begun.notify_one();
     tokio::select! {
@@ -175,10 +175,21 @@ async fn a_job_ends_with_its_deadline_or_its_future() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_job_that_was_called_off_nothing_is_left_when_that_is_told() {
+    need_engine!();
+    let rig = Rig::new();
+    let job = Job::new(landscape(&rig, &["echo begun; sleep 1000"]), Stage::Prepare, Duration::from_secs(60));
+    let called_off = job.called_off.clone();
+    let failure = rig.backend().run_job(job, &|_| called_off.cancel()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Prepare, "{failure:?}");
+    assert!(rig.containers().is_empty() && rig.listed("volume").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_base_prepare_says_what_helps() {
     need_engine!();
     let rig = Rig::with(landscape_router::config::settings::DockerSettings { base: None, ..settings() });
-    let job = Job { landscape: landscape(&rig, &["true"]), stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+    let job = Job::new(landscape(&rig, &["true"]), Stage::Prepare, Duration::from_secs(60));
     let failure = rig.backend().run_job(job, &|_| {}).await.unwrap_err();
     assert!(failure.kind == FailureKind::NotRunnable && failure.detail.contains("docker.base"), "{failure:?}");
 }

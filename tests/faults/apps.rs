@@ -97,6 +97,25 @@ fn a_process_that_never_listens_fails_at_its_deadline_and_is_ended() {
 }
 
 #[test]
+fn an_application_that_insists_on_a_port_which_was_taken_gets_it_once_it_is_free() {
+    let port = free_port();
+    let holder = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let command = format!("while [ ! -e go ]; do sleep 0.02; done; exec ./test-app --port {port}");
+    let site = Site::new(&router_yaml(""), &web(&command, "").replace("port: 3000", &format!("port: {port}")));
+    let router = Router::start(&site);
+    let at = router.http;
+    let held = std::thread::spawn(move || crate::support::get(at, "shop.localhost", "/"));
+    until(&router, "mapped", || router.service("web")["replicas"][0]["address"].is_string());
+    drop(holder);
+    site.go();
+    let held = held.join().unwrap();
+    assert_eq!(held.status, 200, "{}\n{}", held.text(), router.log());
+    let status = router.service("web");
+    assert_eq!(status["replicas"][0]["address"], format!("127.0.0.1:{port}"), "{status:#}");
+    assert_eq!(status["lastFailure"]["kind"], "port-taken", "{status:#}");
+}
+
+#[test]
 fn an_application_that_answers_500_never_becomes_ready() {
     let unhealthy = "    healthEndpoint: http://localhost:3000/status/500\n";
     for (command, more) in [("./test-app --status 500", ""), ("./test-app", unhealthy)] {

@@ -8,7 +8,7 @@ use landscape_router::backend::{Backend, FailureKind, Job, Stage};
 use crate::bench::{Bench, eventually, lives, numbers, shims};
 
 fn job(bench: &Bench, steps: &[(&str, &str)]) -> Job {
-    Job { landscape: Arc::new(bench.landscape(steps)), stage: Stage::Prepare, deadline: Duration::from_secs(60) }
+    Job::new(Arc::new(bench.landscape(steps)), Stage::Prepare, Duration::from_secs(60))
 }
 
 #[tokio::test]
@@ -59,6 +59,23 @@ async fn dropping_a_preparation_ends_it() {
         text = bench.file("pid") => numbers(&text)[0],
     };
     eventually(|| (!lives(pid)).then_some(())).await;
+}
+
+#[tokio::test]
+async fn of_a_preparation_that_was_called_off_nothing_is_left_when_that_is_told() {
+    let bench = Bench::new();
+    // Its end takes a while, and is waited for.
+    let job = job(&bench, &[("", "trap 'sleep 0.3; exit 1' TERM; echo $$ > pid; while :; do sleep 0.1; done")]);
+    let called_off = job.called_off.clone();
+    let running = bench.backend.run_job(job, &|_| {});
+    tokio::pin!(running);
+    let pid = tokio::select! {
+        result = &mut running => panic!("{result:?}"),
+        text = bench.file("pid") => numbers(&text)[0],
+    };
+    called_off.cancel();
+    assert_eq!(running.await.unwrap_err().kind, FailureKind::Prepare);
+    assert!(!lives(pid));
 }
 
 #[tokio::test]

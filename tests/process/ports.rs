@@ -69,6 +69,36 @@ async fn an_application_that_ignores_port_on_a_taken_one_fails_with_the_holders_
     assert!(failure.detail.contains(&format!("ignore PORT={}", mapped.address.port())), "{}", failure.detail);
 }
 
+#[tokio::test]
+async fn a_port_that_an_application_insists_on_is_its_own_again_once_it_can_be() {
+    let mut bench = Bench::new();
+    let mut spec = bench.service(&[]);
+    let port = spec.primary_port;
+    let insists = format!("until [ -e free ]; do sleep 0.05; done; {}", server(&port.to_string()));
+    spec.workload = bench.service(&[&insists]).workload;
+    let first = bench.run(&spec).await.of(port).unwrap();
+    assert_eq!(first.address.port(), port);
+    // Another program is faster, twice.
+    let snatched = TcpListener::bind(first.address).unwrap();
+    for _ in 0..2 {
+        bench.backend.owns_listener(&spec.key, FIRST, &first).await.unwrap_err();
+    }
+    bench.want(&spec, &[], Goal::Run, GRACE);
+    bench.stopped(FIRST).await;
+    drop(snatched);
+    let mapped = bench.run(&spec).await.of(port).unwrap();
+    assert_ne!(mapped.address.port(), port, "it was lost too often");
+    assert_eq!(bench.backend.ignores_mapping(&spec.key, FIRST, port).await, None, "it does not listen yet");
+    std::fs::write(bench.root().join("free"), "").unwrap();
+    until_listening(first.address).await;
+    let why = bench.backend.ignores_mapping(&spec.key, FIRST, port).await.unwrap();
+    assert!(why.contains(&format!("port {port} ")) && why.contains("ignore PORT"), "{why}");
+    bench.want(&spec, &[], Goal::Run, GRACE);
+    bench.stopped(FIRST).await;
+    assert_eq!(bench.run(&spec).await.of(port), Some(first));
+    bench.backend.shutdown(true, GRACE).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_is_given_again_once_its_replica_is_gone() {
     let mut bench = Bench::new();
@@ -79,7 +109,7 @@ async fn a_port_is_given_again_once_its_replica_is_gone() {
     let jobs = async {
         let landscape = Arc::new(others.landscape(&[("", "true")]));
         loop {
-            let job = Job { landscape: landscape.clone(), stage: Stage::Prepare, deadline: Duration::from_secs(60) };
+            let job = Job::new(landscape.clone(), Stage::Prepare, Duration::from_secs(60));
             others.backend.run_job(job, &|_| {}).await.unwrap();
         }
     };

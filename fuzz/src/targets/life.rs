@@ -83,7 +83,8 @@ impl World {
                 Event::Demand
             }
             3 => Event::Seen(Seen::Running(id, addresses(id))),
-            4 => Event::Seen(Seen::Paused(id)),
+            4 if more & 4 == 0 => Event::Seen(Seen::Paused(id)),
+            4 => Event::Seen(Seen::Stuck(id, "busy".into())),
             5 => Event::Seen(Seen::Ended(id, failure(more))),
             6 => {
                 // Of one that is listed it would be a lie, and the machine need not believe it.

@@ -50,6 +50,9 @@ pub enum ToNew {
     Lives {
         /// Their names.
         used: Vec<ServiceKey>,
+        /// Those that an operator sent to sleep and nobody has woken since. Older routers do not say.
+        #[serde(default)]
+        asleep: Vec<ServiceKey>,
     },
     /// It cannot be given up now: why.
     Refused(String),

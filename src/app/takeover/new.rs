@@ -18,13 +18,16 @@ pub struct Predecessor {
     wire: Arc<Wire>,
     used: BTreeSet<ServiceKey>,
     private: Vec<(String, TcpListener)>,
+    asleep: Vec<ServiceKey>,
 }
 
 impl Predecessor {
     /// Finds it; `None` where none runs, which is no reason not to start.
     pub async fn find(state: &Path) -> io::Result<Option<Self>> {
         match Wire::connect(state).await {
-            Ok(wire) => Ok(Some(Self { wire: Arc::new(wire), used: BTreeSet::new(), private: Vec::new() })),
+            Ok(wire) => {
+                Ok(Some(Self { wire: Arc::new(wire), used: BTreeSet::new(), private: Vec::new(), asleep: Vec::new() }))
+            }
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 tracing::info!("no router runs on this state folder: there is nothing to take over");
                 Ok(None)
@@ -56,8 +59,8 @@ impl Predecessor {
                 (ToNew::Private(interfaces), descriptors) => {
                     self.private.extend(interfaces.into_iter().zip(descriptors.into_iter().map(TcpListener::from)));
                 }
-                (ToNew::Lives { used }, _) => {
-                    self.used = used.into_iter().collect();
+                (ToNew::Lives { used, asleep }, _) => {
+                    (self.used, self.asleep) = (used.into_iter().collect(), asleep);
                     return Ok(());
                 }
                 (ToNew::Refused(why), _) => return Err(io::Error::other(why)),
@@ -71,11 +74,17 @@ impl Predecessor {
         std::mem::take(&mut self.private)
     }
 
-    /// To be called as soon as the services are there: keeps awake what the old router still uses.
+    /// To be called as soon as the services are there: keeps awake what the old router still uses, and lets
+    /// sleep what was sent to sleep there.
     pub fn claim(&self, lifecycle: &Lifecycle) {
         for key in &self.used {
             if let Some(handle) = lifecycle.get(key) {
                 handle.service().set_elsewhere(1);
+            }
+        }
+        for key in &self.asleep {
+            if let Some(handle) = lifecycle.get(key) {
+                handle.sleeps_on();
             }
         }
     }

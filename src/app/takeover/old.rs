@@ -116,8 +116,11 @@ impl Successor {
             let interfaces = some.iter().map(|(interface, _)| interface.clone()).collect();
             self.wire.send(&ToNew::Private(interfaces), &borrowed).await?;
         }
-        let used = followers.iter().filter(|f| f.is_open()).map(|f| f.service().key().clone()).collect();
-        self.wire.send(&ToNew::Lives { used }, &[]).await?;
+        let names = |which: fn(&Follower) -> bool| {
+            followers.iter().filter(|f| which(f)).map(|f| f.service().key().clone()).collect()
+        };
+        let (used, asleep) = (names(Follower::is_open), names(Follower::is_asleep));
+        self.wire.send(&ToNew::Lives { used, asleep }, &[]).await?;
         Ok(Owner { wire: self.wire, followers })
     }
 

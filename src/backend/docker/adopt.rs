@@ -12,16 +12,17 @@ use futures_util::StreamExt;
 use super::depart;
 use super::engine::Up;
 use super::replica::{Memory, Said, Wish};
-use super::shared::Shared;
+use super::shared::{STRAY_GRACE, Shared};
 use super::state::{self, Look};
 use super::trouble::{CALL, Trouble, judge, status, within};
 use super::{clock, labels};
-use crate::backend::{BackendError, Found, Goal};
+use crate::backend::{Addresses, BackendError, Found, Goal};
 
 /// Containers that are looked at or removed at a time.
 const AT_ONCE: usize = 16;
 
-/// Finds running and paused containers and has them observed; removes the rest.
+/// Finds running and paused containers and has them observed, and those that are leaving awaited; removes
+/// the rest.
 pub(super) async fn adopt(shared: &Arc<Shared>) -> Result<Vec<Found>, BackendError> {
     let up = shared.engine.up_now().await.map_err(BackendError::Unreachable)?;
     let found = look_through(shared, &up).await.map_err(|trouble| match trouble {
@@ -61,9 +62,11 @@ async fn one(shared: &Arc<Shared>, up: &Up, container: String) -> Result<Option<
     };
     match understand(inspected) {
         Some((found, said)) => {
-            let memory = Memory { epoch: up.epoch, made: true, ran: true, said: Some(said), ..Memory::default() };
+            // Of one that is on its way out the end is told, and until then its ordinal is taken.
+            let wish = if said.is_some() { Wish::Observed } else { Wish::Gone(STRAY_GRACE) };
+            let memory = Memory { epoch: up.epoch, made: true, ran: true, said, ..Memory::default() };
             // One that has a task was started by this router and is no find.
-            Ok(shared.take_over(&found.service, found.id, Wish::Observed, memory).then_some(found))
+            Ok(shared.take_over(&found.service, found.id, wish, memory).then_some(found))
         }
         None => {
             tracing::info!(%container, "removing what an earlier router left unfinished or ended");
@@ -73,27 +76,58 @@ async fn one(shared: &Arc<Shared>, up: &Up, container: String) -> Result<Option<
     }
 }
 
-/// A replica that is worth keeping.
-fn understand(inspected: ContainerInspectResponse) -> Option<(Found, Said)> {
+/// A replica that is worth keeping, or worth waiting for: one that is leaving has nothing to say.
+fn understand(inspected: ContainerInspectResponse) -> Option<(Found, Option<Said>)> {
     let said = inspected.config.as_ref()?.labels.as_ref()?;
     let labels = labels::read(said)?;
     let started = inspected.state.as_ref().and_then(|s| s.started_at.as_deref()).and_then(clock::parse);
     let (goal, addresses) = match state::understand(inspected) {
-        Look::Running(addresses, _) => (Goal::Run, addresses),
-        Look::Paused(addresses) => (Goal::Pause, addresses),
-        Look::Missing | Look::Made | Look::Leaving | Look::Ended(_) => return None,
+        Look::Running(addresses, _) => (Some(Goal::Run), addresses),
+        Look::Paused(addresses) => (Some(Goal::Pause), addresses),
+        Look::Leaving => (None, Addresses::default()),
+        Look::Missing | Look::Made | Look::Ended(_) => return None,
     };
-    let said = match goal {
+    let said = goal.map(|goal| match goal {
         Goal::Run => Said::Running(addresses.clone()),
         Goal::Pause => Said::Paused(addresses.clone()),
-    };
+    });
     let found = Found {
         service: labels.service,
         id: labels.id,
         digest: labels.digest,
-        goal: Some(goal),
+        goal,
         addresses,
         since: started.unwrap_or_else(SystemTime::now),
     };
     Some((found, said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::ReplicaId;
+    use crate::backend::docker::labels::Instance;
+    use crate::lifecycle::fixtures;
+    use bollard::models::{ContainerConfig, ContainerState, ContainerStateStatusEnum};
+
+    fn container(status: ContainerStateStatusEnum) -> ContainerInspectResponse {
+        let labels =
+            Instance("a".into()).replica_labels(&fixtures::spec("web", 1, 1), ReplicaId { ordinal: 0, generation: 7 });
+        ContainerInspectResponse {
+            config: Some(ContainerConfig { labels: Some(labels), ..Default::default() }),
+            state: Some(ContainerState { status: Some(status), ..Default::default() }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_is_found_as_that_and_what_has_ended_is_not() {
+        use ContainerStateStatusEnum::{EXITED, PAUSED, REMOVING, RUNNING, STOPPING};
+        let goals = [RUNNING, PAUSED, REMOVING, STOPPING, EXITED].map(|status| {
+            understand(container(status)).map(|(found, said)| (found.id.generation, found.goal, said.is_some()))
+        });
+        let all = [(Some(Goal::Run), true), (Some(Goal::Pause), true), (None, false), (None, false)];
+        assert_eq!(goals[..4], all.map(|(goal, speaks)| Some((7, goal, speaks))));
+        assert_eq!(goals[4], None);
+    }
 }

@@ -3,7 +3,7 @@
 //! Everything is read at use, so that a changed password counts at the next pull. No secret is kept,
 //! logged or part of an error.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard::auth::DockerCredentials;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
@@ -96,10 +97,21 @@ pub(super) async fn find(
 
 async fn from_docker(registry: &str, config: &DockerConfig) -> Result<Option<DockerCredentials>, String> {
     let own_helper = config.cred_helpers.iter().find(|(host, _)| canonical(host) == registry).map(|(_, h)| h);
-    if let Some(helper) = own_helper.or(config.creds_store.as_ref())
-        && let Some(found) = ask(helper, registry).await?
-    {
-        return Ok(Some(found));
+    if let Some(helper) = own_helper.or(config.creds_store.as_ref()) {
+        match ask(helper, registry).await {
+            Ok(Some(found)) => return Ok(Some(found)),
+            Ok(None) => {}
+            // A desktop's leftover: what is public needs no credentials, and what is not is refused.
+            Err(Unhelpful::Missing(program)) => {
+                if MISSED.lock().insert(program.clone()) {
+                    tracing::warn!(
+                        "Docker's config.json names the credential helper {program}, which is not installed: \
+                         images are pulled without it"
+                    );
+                }
+            }
+            Err(Unhelpful::Failed(why)) => return Err(why),
+        }
     }
     let Some((_, auth)) = config.auths.iter().find(|(host, _)| canonical(host) == registry) else { return Ok(None) };
     let (mut username, mut password) = (auth.username.clone(), auth.password.clone());
@@ -123,10 +135,27 @@ async fn from_docker(registry: &str, config: &DockerConfig) -> Result<Option<Doc
     }))
 }
 
+/// Helpers that are not installed, of which that was told.
+static MISSED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Why a helper gave no answer.
+#[derive(Debug)]
+enum Unhelpful {
+    /// There is no program of this name.
+    Missing(String),
+    Failed(String),
+}
+
+impl From<String> for Unhelpful {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
 /// Asks a credential helper: `docker-credential-<name> get`, the registry on its input.
-async fn ask(helper: &str, registry: &str) -> Result<Option<DockerCredentials>, String> {
+async fn ask(helper: &str, registry: &str) -> Result<Option<DockerCredentials>, Unhelpful> {
     if helper.is_empty() || helper.contains('/') {
-        return Err(format!("the credential helper `{helper}` in Docker's config.json is no program's name"));
+        return Err(format!("the credential helper `{helper}` in Docker's config.json is no program's name").into());
     }
     let program = format!("docker-credential-{helper}");
     let environment = std::env::vars_os().filter(|(name, _)| {
@@ -142,7 +171,10 @@ async fn ask(helper: &str, registry: &str) -> Result<Option<DockerCredentials>, 
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|e| format!("the credential helper {program} does not start: {e}"))?;
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Unhelpful::Missing(program.clone()),
+            _ => format!("the credential helper {program} does not start: {e}").into(),
+        })?;
     let input = child.stdin.take();
     let talk = async {
         if let Some(mut input) = input {
@@ -161,7 +193,7 @@ async fn ask(helper: &str, registry: &str) -> Result<Option<DockerCredentials>, 
         if said.contains("credentials not found") {
             return Ok(None);
         }
-        return Err(format!("the credential helper {program} failed ({})", output.status));
+        return Err(format!("the credential helper {program} failed ({})", output.status).into());
     }
     let helped: Helped = serde_json::from_slice(&output.stdout)
         .map_err(|_| format!("the credential helper {program} answered something unreadable"))?;
@@ -238,7 +270,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_helper_s_name_is_no_path() {
-        assert!(ask("../evil", "r.io").await.unwrap_err().contains("no program's name"));
-        assert!(ask("surely-not-installed", "r.io").await.unwrap_err().contains("does not start"));
+        let error = ask("../evil", "r.io").await.unwrap_err();
+        assert!(matches!(&error, Unhelpful::Failed(why) if why.contains("no program's name")), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_not_installed_keeps_nobody_from_what_is_public() {
+        let config: DockerConfig = serde_json::from_str(
+            r#"{"credsStore":"surely-not-installed","credHelpers":{"h.io":"nor-is-this"},"auths":{"h.io":{"auth":"dTpw"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(from_docker("docker.io", &config).await.unwrap(), None);
+        let kept = from_docker("h.io", &config).await.unwrap().unwrap();
+        assert_eq!(kept.username.as_deref(), Some("u"), "what else there is counts");
+        let told = MISSED.lock();
+        assert!(
+            told.contains("docker-credential-surely-not-installed") && told.contains("docker-credential-nor-is-this")
+        );
     }
 }

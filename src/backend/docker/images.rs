@@ -220,6 +220,11 @@ async fn look(up: &Up, image: &Value) -> Result<Option<ImageConfig>, Trouble> {
     match within(CALL, up.docker.inspect_image(&image.text)).await {
         Ok(found) => Ok(Some(found.config.unwrap_or_default())),
         Err(e) if status(&e) == Some(404) => Ok(None),
+        Err(e) if status(&e) == Some(400) => {
+            let said = if image.secret { "its words would repeat a secret".to_owned() } else { text(&e) };
+            let detail = format!("the engine does not take it for an image's name: {said}");
+            Err(failure(detail, "The service's image does not exist.", true).into())
+        }
         Err(e) => Err(judge("look for the image", &e)),
     }
 }

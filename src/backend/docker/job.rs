@@ -91,12 +91,21 @@ impl Run<'_> {
         let settings = self.shared.settings.load_full();
         let image = container::base(&settings).map_err(not_runnable)?;
         let up = self.shared.engine.up_now().await.map_err(backend)?;
-        let config = self.shared.images.ensure(&up, &settings, &image, self.progress).await?;
+        let config = tokio::select! {
+            config = self.shared.images.ensure(&up, &settings, &image, self.progress) => config?,
+            () = self.job.called_off.cancelled() => return Err(self.called_off().into()),
+        };
         let home = &self.job.landscape.home;
         let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
         let container = Container::new(self.shared, &up, format!("lr-{}-{}-{random}", home.id, self.stage));
         self.start(&up, &settings, &image, &config, &container.name).await?;
-        let lines = self.read(&up, &container.name).await;
+        let lines = tokio::select! {
+            lines = self.read(&up, &container.name) => lines,
+            () = self.job.called_off.cancelled() => {
+                container.remove().await?;
+                return Err(self.called_off().into());
+            }
+        };
         let end = state::look(&up, &container.name).await?;
         container.remove().await?;
         self.judge(end, &lines)
@@ -179,6 +188,11 @@ impl Run<'_> {
             last.push_back(line);
         }
         last.into()
+    }
+
+    fn called_off(&self) -> Failure {
+        let detail = format!("`{}` was called off", self.stage);
+        Failure { kind: FailureKind::Prepare, public: "The preparation was called off.".into(), ..backend(detail) }
     }
 
     fn judge(&self, end: Look, lines: &[LogLine]) -> Result<(), Trouble> {

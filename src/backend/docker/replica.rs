@@ -215,8 +215,11 @@ impl Replica {
             Look::Running(addresses, health) => {
                 self.memory.ran = true;
                 if goal == Some(Goal::Pause) {
-                    within(CALL, up.docker.pause_container(&self.name())).await.map_err(|e| judge("pause", &e))?;
-                    self.say(Said::Paused(addresses));
+                    match within(CALL, up.docker.pause_container(&self.name())).await {
+                        Ok(()) => self.say(Said::Paused(addresses)),
+                        Err(e) if is_away(&e) => return Err(judge("pause", &e)),
+                        Err(e) => self.shared.see(&self.key, Seen::Stuck(self.id, text(&e))),
+                    }
                 } else {
                     self.say(Said::Running(addresses));
                     self.say_health(health);

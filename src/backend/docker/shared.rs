@@ -28,7 +28,7 @@ use crate::landscape::{LandscapeId, ServiceKey};
 /// Containers that are made and started at a time: the engine does little more at once.
 const STARTS: usize = 8;
 /// The grace of containers that nobody knows.
-const STRAY_GRACE: Duration = Duration::from_secs(10);
+pub(super) const STRAY_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) struct Shared {
     pub(super) instance: Instance,

@@ -76,7 +76,7 @@ pub(super) fn failure(state: &ContainerState, spec: Option<&ServiceSpec>, lines:
     // The engine notes the start after the fact: of one that exits at once, the end may be the earlier.
     let ran = started.zip(finished).map(|(s, f)| f.duration_since(s).unwrap_or_default());
     let after = match ran {
-        Some(Duration::ZERO) => " right after its start".into(),
+        Some(ran) if ran < Duration::from_millis(1) => " right after its start".into(),
         Some(ran) => format!(" after {}", span(ran)),
         None => String::new(),
     };
@@ -170,6 +170,8 @@ mod tests {
     #[test]
     fn an_end_before_its_start_is_right_after_it() {
         let state = ContainerState { started_at: Some("2024-01-01T00:00:01Z".into()), ..ended(3, false) };
+        assert_eq!(failure(&state, None, vec![]).detail, "exit status 3 right after its start");
+        let state = ContainerState { started_at: Some("2024-01-01T00:00:00.0118Z".into()), ..ended(3, false) };
         assert_eq!(failure(&state, None, vec![]).detail, "exit status 3 right after its start");
     }
 

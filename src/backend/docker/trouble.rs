@@ -106,8 +106,8 @@ pub(super) const ELSEWHERE: &str = "the engine does not see the router's files a
      mounted safely: run the router on the engine's own host, outside of a container and of a service sandbox that \
      has a mount or process namespace of its own";
 
-/// Judges why a container did not start although it could be made: what its image or command is to
-/// blame for will not get better by itself.
+/// Judges why a container was not made or did not start: what its configuration, image or command is to
+/// blame for will not get better by itself. The engine calls such a request bad (400), most of the time.
 pub(super) fn judge_start(error: &Error) -> Trouble {
     if is_away(error) {
         return Trouble::Away(format!("start: {}", text(error)));
@@ -119,12 +119,21 @@ pub(super) fn judge_start(error: &Error) -> Trouble {
     }
     let of_the_image =
         ["executable file not found", "no such file or directory", "permission denied", "exec format error"];
-    let mut failure = backend(format!("the container did not start: {said}"));
-    if of_the_image.iter().any(|m| said.contains(m)) && !said.contains("failed to mount local volume") {
-        failure = not_runnable(format!("the container did not start: {said}"));
-        failure.public = "The service's command cannot be run in its image.".into();
+    let of_a_mount = ["not a directory", "invalid mount config", "error mounting"];
+    let says = |words: &[&str]| words.iter().any(|m| said.contains(m));
+    let detail = format!("the container did not start: {said}");
+    if said.contains("failed to mount local volume") {
+        return Trouble::Failed(backend(detail));
     }
-    Trouble::Failed(failure)
+    let bad = status(error) == Some(400);
+    if says(&of_a_mount) && (bad || said.contains("not a directory")) {
+        return Trouble::Failed(not_runnable(detail));
+    }
+    if says(&of_the_image) {
+        let public = "The service's command cannot be run in its image.".into();
+        return Trouble::Failed(Failure { public, ..not_runnable(detail) });
+    }
+    Trouble::Failed(if bad { not_runnable(detail) } else { backend(detail) })
 }
 
 /// Waits for a call at most so long, and makes a call without an answer an error like any other.
@@ -153,6 +162,20 @@ mod tests {
             said(400, "OCI runtime create failed: exec: \"nope\": executable file not found in $PATH: unknown");
         let Trouble::Failed(f) = judge_start(&missing) else { panic!("away?") };
         assert!(f.permanent && f.kind == FailureKind::NotRunnable, "{f:?}");
+        for bad in [
+            "invalid mount config for type \"bind\": bind source path does not exist: /x",
+            "Minimum memory limit allowed is 6MB",
+            "invalid reference format",
+        ] {
+            let Trouble::Failed(f) = judge_start(&said(400, bad)) else { panic!("away?") };
+            assert!(f.permanent && f.public.contains("as it is configured"), "{f:?}");
+        }
+        let odd = said(
+            500,
+            "error mounting \"/a\" to rootfs at \"/b\": not a directory: Are you trying to mount a directory onto a file?",
+        );
+        let Trouble::Failed(f) = judge_start(&odd) else { panic!("away?") };
+        assert!(f.permanent && f.public.contains("as it is configured"), "{f:?}");
         let full = said(500, "mkdir /var/lib/docker/x: no space left on device");
         let Trouble::Failed(f) = judge_start(&full) else { panic!("away?") };
         assert!(!f.permanent && f.kind == FailureKind::Backend, "{f:?}");

@@ -12,6 +12,9 @@ use crate::backend::{Failure, FailureKind};
 /// Ended sooner than this, it counts as never having worked.
 const RIGHT_AFTER_START: Duration = Duration::from_secs(10);
 
+/// What is shorter is no time that was measured.
+const MEASURED: Duration = Duration::from_micros(100);
+
 /// Of a replica that ended by itself.
 pub fn of_replica(ending: &Ending, addresses: &[(u16, SocketAddr)]) -> Failure {
     let early = Duration::from_micros(ending.ran_us) < RIGHT_AFTER_START;
@@ -22,7 +25,8 @@ pub fn of_replica(ending: &Ending, addresses: &[(u16, SocketAddr)]) -> Failure {
     };
     let mut detail = describe(ending);
     if kind == FailureKind::Exited && ending.outcome != Outcome::Exited(0) {
-        let (holder, complains) = (foreign_holder(addresses), says_in_use(&ending.tail));
+        let complains = says_in_use(&ending.tail);
+        let holder = foreign_holder(addresses, complains);
         if let Some(holder) = &holder {
             detail = format!("{detail}; {holder}");
         } else if complains && early {
@@ -106,10 +110,13 @@ pub fn not_runnable(remedy: String) -> Failure {
 }
 
 fn describe(ending: &Ending) -> String {
-    let after = span(Duration::from_micros(ending.ran_us));
+    let after = match Duration::from_micros(ending.ran_us) {
+        ran if ran < MEASURED => "right after its start".to_owned(),
+        ran => format!("after {}", span(ran)),
+    };
     let what = match &ending.outcome {
-        Outcome::Exited(status) => format!("exit status {status} after {after} in {}", ending.label),
-        Outcome::Signaled(signal) => format!("killed by {} after {after} in {}", name_of(*signal), ending.label),
+        Outcome::Exited(status) => format!("exit status {status} {after} in {}", ending.label),
+        Outcome::Signaled(signal) => format!("killed by {} {after} in {}", name_of(*signal), ending.label),
         Outcome::NotStarted(reason) => format!("{} could not be started: {reason}", ending.label),
         Outcome::Nothing => "no step has a command that stays up".to_owned(),
     };
@@ -152,13 +159,14 @@ fn name_of(signal: i32) -> String {
     name.to_owned()
 }
 
-/// The replica is gone: whoever holds one of its ports is not it.
-fn foreign_holder(addresses: &[(u16, SocketAddr)]) -> Option<String> {
+/// The replica is gone: whoever holds one of its ports is not it. That somebody holds a declared port which
+/// it was not given was known before its start, and is to blame only where it `complains` of a port.
+fn foreign_holder(addresses: &[(u16, SocketAddr)], complains: bool) -> Option<String> {
     for (declared, at) in addresses {
         if let Some(holder) = listeners::holder_of(*at) {
             return Some(format!("port {} is held by {holder}", at.port()));
         }
-        if *declared != at.port() {
+        if complains && *declared != at.port() {
             let own = SocketAddr::from((Ipv4Addr::LOCALHOST, *declared));
             if let Some(holder) = listeners::holder_of(own) {
                 let port = at.port();
@@ -172,7 +180,8 @@ fn foreign_holder(addresses: &[(u16, SocketAddr)]) -> Option<String> {
 fn says_in_use(tail: &[String]) -> bool {
     tail.iter().any(|line| {
         let line = line.to_ascii_lowercase();
-        line.contains("eaddrinuse") || line.contains("in use") || line.contains("errno 98")
+        let of_a_port = ["address", "port", "socket"].iter().any(|word| line.contains(word));
+        line.contains("eaddrinuse") || line.contains("errno 98") || (line.contains("in use") && of_a_port)
     })
 }
 
@@ -199,6 +208,8 @@ mod tests {
         assert_eq!(failure.detail, "exit status 3 after 12 ms in step 2 (run server)");
         assert_eq!(failure.public, "The service exited right after its start.");
         assert_eq!((failure.kind, failure.log_tail.len()), (FailureKind::Exited, 1));
+        let at_once = of_replica(&ending(Outcome::Exited(3), 20), &[]);
+        assert_eq!(at_once.detail, "exit status 3 right after its start in step 2 (run server)");
         let late = of_replica(&ending(Outcome::Signaled(libc::SIGSEGV), 60_000_000), &[]);
         assert_eq!(late.public, "The service exited.");
         assert!(late.detail.starts_with("killed by SIGSEGV after 60.0 s"), "{}", late.detail);
@@ -218,13 +229,30 @@ mod tests {
     }
 
     #[test]
+    fn another_s_port_is_not_to_blame_for_an_end_that_does_not_mention_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap();
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let other = of_replica(&ending(Outcome::Exited(3), 12_000), &[(taken.port(), free)]);
+        assert_eq!(
+            (other.kind, other.detail.as_str()),
+            (FailureKind::Exited, "exit status 3 after 12 ms in step 2 (run server)")
+        );
+        let mut busy = ending(Outcome::Exited(3), 12_000);
+        busy.tail.push("heap: 30 MiB in use".into());
+        assert_eq!(of_replica(&busy, &[(taken.port(), free)]).kind, FailureKind::Exited);
+        let its_own = of_replica(&ending(Outcome::Exited(3), 12_000), &[(3000, taken)]);
+        assert!(its_own.detail.contains("is held by"), "it was given that port: {}", its_own.detail);
+    }
+
+    #[test]
     fn a_port_whose_holder_is_gone_was_taken_all_the_same() {
         let addresses = [(3000, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))];
         let mut end = ending(Outcome::Exited(1), 5);
         end.tail.push("Error: listen EADDRINUSE: address already in use".into());
         assert_eq!(of_replica(&end, &addresses).kind, FailureKind::PortTaken);
         end.ran_us = 60_000_000;
-        let held = foreign_holder(&addresses).is_some();
+        let held = foreign_holder(&addresses, true).is_some();
         assert_eq!(of_replica(&end, &addresses).kind == FailureKind::PortTaken, held, "it had its ports by then");
     }
 

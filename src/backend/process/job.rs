@@ -56,14 +56,22 @@ pub(super) async fn run(
     let called_off = room.jobs.child_token();
     let _guard = called_off.clone().drop_guard();
     let (tell, mut told) = mpsc::unbounded_channel();
-    let task = attend(room.clone(), link, meta, called_off, job.deadline, tell);
+    let task = attend(room.clone(), link, meta, called_off.clone(), job.deadline, tell);
     room.runtime.spawn(room.job_tasks.track_future(task));
-    while let Some(told) = told.recv().await {
+    loop {
+        let told = tokio::select! {
+            told = told.recv() => told,
+            () = job.called_off.cancelled(), if !called_off.is_cancelled() => {
+                called_off.cancel();
+                continue;
+            }
+        };
         match told {
-            Told::Step(step) => progress(progress_of(stage, &step, &names)),
-            Told::Done(Err(failure)) => return Err(failure),
-            Told::Done(Ok(ending)) if ending.outcome == Outcome::Exited(0) && !ending.told => return Ok(()),
-            Told::Done(Ok(ending)) => return Err(failure::of_job(&ending, stage)),
+            Some(Told::Step(step)) => progress(progress_of(stage, &step, &names)),
+            Some(Told::Done(Err(failure))) => return Err(failure),
+            Some(Told::Done(Ok(ending))) if ending.outcome == Outcome::Exited(0) && !ending.told => return Ok(()),
+            Some(Told::Done(Ok(ending))) => return Err(failure::of_job(&ending, stage)),
+            None => break,
         }
     }
     Err(Failure { kind: FailureKind::Prepare, ..failure::backend(format!("{stage} was called off: the router ends")) })

@@ -44,6 +44,12 @@ pub async fn owner_at(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec
     }
 }
 
+/// Whether the sockets that accept at `address` are all the processes' at this moment. Whose they are
+/// otherwise is not looked for, which would take a walk over every process.
+pub fn is_owner_at(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec<u32>) -> bool {
+    not_theirs(address, first, rest).is_some_and(|left| left.is_empty())
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Owner {
     Ours,
@@ -55,12 +61,25 @@ enum Owner {
 }
 
 fn look(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec<u32>) -> Owner {
+    match not_theirs(address, first, rest) {
+        None => Owner::Nobody,
+        Some(left) if left.is_empty() => Owner::Ours,
+        Some(left) => match name_of_holder(&left) {
+            Some(name) => Owner::Other(name),
+            None => Owner::Hidden(left),
+        },
+    }
+}
+
+/// Of the sockets that accept at `address`, those that are not the processes'; `None`: nobody listens, or
+/// that cannot be told now.
+fn not_theirs(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec<u32>) -> Option<Vec<u64>> {
     let inodes = match accepting(address) {
         Ok(inodes) if !inodes.is_empty() => inodes,
-        Ok(_) => return Owner::Nobody,
+        Ok(_) => return None,
         Err(error) => {
             tracing::debug!("the kernel does not tell who listens: {error}");
-            return Owner::Nobody;
+            return None;
         }
     };
     let mut missing: HashSet<u64> = inodes.into_iter().collect();
@@ -75,15 +94,9 @@ fn look(address: SocketAddr, first: &[u32], rest: impl Fn() -> Vec<u32>) -> Owne
             }
         }
     }
-    if missing.is_empty() {
-        return Owner::Ours;
-    }
     let mut left: Vec<u64> = missing.into_iter().collect();
     left.sort_unstable();
-    match name_of_holder(&left) {
-        Some(name) => Owner::Other(name),
-        None => Owner::Hidden(left),
-    }
+    Some(left)
 }
 
 const UNKNOWN: &str = "a process of another user or namespace";
@@ -159,6 +172,7 @@ mod tests {
         let me = std::process::id();
         owner_at(at, &[me], Vec::new).await.unwrap();
         owner_at(at, &[], || vec![me]).await.unwrap();
+        assert!(is_owner_at(at, &[me], Vec::new) && !is_owner_at(at, &[1], Vec::new));
         let error = owner_at(at, &[1], Vec::new).await.unwrap_err();
         assert!(error.contains(&format!("(pid {me})")), "{error}");
         assert!(holder_of(at).unwrap().contains(&me.to_string()));

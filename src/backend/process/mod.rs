@@ -28,6 +28,7 @@ mod room;
 mod runnable;
 mod shim;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,17 +144,23 @@ impl Backend for ProcessBackend {
         }
         let known = self.room.known(service, id).ok_or_else(|| format!("{service} has no replica {id}"))?;
         let step: Vec<u32> = known.step.into_iter().collect();
-        let owned = listeners::owner_at(door.address, &step, || {
-            let mut all = known.cgroups.members();
-            let below = known.shim.as_ref().map(|s| procfs::descendants(s.pid).unwrap_or_default());
-            all.extend(below.unwrap_or_default().into_iter().map(|(pid, _)| pid));
-            all
-        });
-        let owned = owned.await;
+        let owned = listeners::owner_at(door.address, &step, || known.processes()).await;
         if owned.is_err() {
             self.room.ports.clashed(door.address.port());
         }
         owned
+    }
+
+    async fn ignores_mapping(&self, service: &ServiceKey, id: ReplicaId, port: u16) -> Option<String> {
+        let known = self.room.known(service, id)?;
+        let step: Vec<u32> = known.step.into_iter().collect();
+        let declared = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if !listeners::is_owner_at(declared, &step, || known.processes()) {
+            return None;
+        }
+        // Nobody else has it any more, or it could not listen there: the next start may have it.
+        self.room.ports.forgive(port);
+        Some(format!("port {port} was not its own, and it listens there all the same: does it ignore PORT?"))
     }
 
     async fn logs(&self, service: &ServiceKey, query: LogQuery) -> Result<mpsc::Receiver<LogLine>, BackendError> {

@@ -94,6 +94,11 @@ impl PortBook {
         (*times, *last) = (*times + 1, now);
     }
 
+    /// Forgets that a declared number was lost: it is tried again.
+    pub fn forgive(&self, port: u16) {
+        self.taken.lock().clashes.remove(&port);
+    }
+
     /// Gives a replica's ports back.
     pub fn release(&self, token: &str) {
         self.taken.lock().release(token);

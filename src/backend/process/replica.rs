@@ -356,13 +356,8 @@ impl Task {
                 self.observe_running(meta);
             }
             Event::PauseFailed(reason) => {
-                tracing::warn!(service = %self.service, replica = %self.id, "pause or resume: {reason}");
                 // What it is doing is what it did before.
-                if *paused {
-                    self.room.observe(&self.service, Seen::Paused(self.id));
-                } else {
-                    self.observe_running(meta);
-                }
+                self.room.observe(&self.service, Seen::Stuck(self.id, reason));
             }
             Event::Ended(_) => {}
         }

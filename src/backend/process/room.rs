@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::cgroup::{CgroupSpec, Places};
 use super::paths::Paths;
 use super::ports::{PortBook, PortRules};
-use super::procfs::Identity;
+use super::procfs::{self, Identity};
 use super::protocol::{Hello, Meta};
 use super::runnable::Own;
 use super::{ProcessOptions, harden};
@@ -78,6 +78,14 @@ impl Known {
     pub(super) fn of(hello: &Hello) -> Self {
         let Hello { meta, step, .. } = hello;
         Self { shim: meta.shim.clone(), step: step.as_ref().map(|s| s.pid), cgroups: meta.cgroups.clone() }
+    }
+
+    /// Every process of it that can be found.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let mut all = self.cgroups.members();
+        let below = self.shim.as_ref().map(|s| procfs::descendants(s.pid).unwrap_or_default());
+        all.extend(below.unwrap_or_default().into_iter().map(|(pid, _)| pid));
+        all
     }
 }
 

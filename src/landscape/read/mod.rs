@@ -109,8 +109,9 @@ fn run_stage(run: &At<'_>, version: Option<Version>, d: &mut Diagnostics) -> Vec
 fn flat_service(run: &At<'_>, d: &mut Diagnostics) -> Option<FileService> {
     let mut map = run.map(d)?;
     let at = map.get("steps")?;
+    let from = d.mistakes().len();
     let steps = if at.node.is_null() { Vec::new() } else { steps::read(&at, d) };
-    if !steps::do_anything(&steps) {
+    if steps::are_idle(&steps, from, d) {
         at.warning(d, "no step has a command: nothing stays up");
     }
     map.finish(d, Severity::Warning);

@@ -69,6 +69,8 @@ const NOTHING: &str = "give it `steps`, an `image`, a `provider`, or `network.pa
 /// What decides the kind.
 struct Parts {
     steps: Option<Vec<Step>>,
+    /// None of them has something to run.
+    idle: bool,
     image: Option<(Text, &'static str)>,
     command: Option<Vec<String>>,
     network: Network,
@@ -76,8 +78,11 @@ struct Parts {
 
 impl Parts {
     fn read(map: &mut Map<'_>, d: &mut Diagnostics) -> Self {
+        let from = d.mistakes().len();
+        let steps = map.get("steps").map(|at| if at.node.is_null() { Vec::new() } else { steps::read(&at, d) });
         Self {
-            steps: map.get("steps").map(|at| if at.node.is_null() { Vec::new() } else { steps::read(&at, d) }),
+            idle: steps.as_ref().is_some_and(|s| steps::are_idle(s, from, d)),
+            steps,
             image: image_text(map, d),
             command: map.value("command").and_then(|at| command(&at, d)),
             network: network::read(map, d),
@@ -124,7 +129,7 @@ impl Parts {
                 FileKind::Headless
             }
             (None, Some(steps)) => {
-                if !steps::do_anything(&steps) {
+                if self.idle {
                     let place = place("steps");
                     d.warning(place, format!("{}.steps", spot.field), "no step has a command: nothing stays up");
                 }

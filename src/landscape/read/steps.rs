@@ -27,7 +27,9 @@ fn step(at: &At<'_>, d: &mut Diagnostics) -> Option<Step> {
     Some(Step { name, command })
 }
 
-/// Whether any step has something to run.
-pub(super) fn do_anything(steps: &[Step]) -> bool {
-    steps.iter().any(|step| !step.command.trim().is_empty())
+/// Whether none of these steps has something to run. Where one was refused, that is what there is to tell:
+/// `from` is the number of mistakes before they were read.
+pub(super) fn are_idle(steps: &[Step], from: usize, d: &Diagnostics) -> bool {
+    let refused = d.mistakes().iter().skip(from).any(|m| m.severity == Severity::Error);
+    !refused && steps.iter().all(|step| step.command.trim().is_empty())
 }

@@ -1,6 +1,6 @@
 //! Wrong types, misspelt keys and duplicates, each with place and remedy; every mistake, not the first alone.
 
-use super::{one_mistake, refused, warned};
+use super::{judged, one_mistake, refused, warned};
 use crate::yaml::Severity;
 
 fn web(lines: &str) -> String {
@@ -49,6 +49,17 @@ fn wrong_types_say_what_was_expected_and_found() {
         let errors = refused(&format!("schemaVersion: v0.4\nrun: {run}\n"));
         assert!(errors[0].to_string().contains(words), "{run}: {}", errors[0]);
     }
+}
+
+#[test]
+fn steps_that_are_refused_are_not_called_idle_as_well() {
+    for run in ["{web: {steps: [npm start]}}", "{web: {steps: {command: x}}}", "{web: {steps: [{command: [x]}]}}"] {
+        let text = format!("schemaVersion: v0.4\nrun: {run}\n");
+        assert_eq!(judged(&text).len(), 1, "{:#?}", judged(&text));
+    }
+    assert_eq!(judged("run: {steps: [npm start]}\n").len(), 1);
+    let (_, idle) = warned("schemaVersion: v0.4\nrun: {web: {steps: []}}\n");
+    assert!(idle.iter().any(|m| m.message.contains("nothing stays up")), "{idle:#?}");
 }
 
 #[test]

@@ -33,7 +33,8 @@ impl Actor {
                         self.over = true;
                         return;
                     }
-                    Some(Input::Event(event @ (Event::Shutdown { .. } | Event::Remove))) => self.take(event),
+                    // A predecessor's sleep goes on with what it left: known before that is.
+                    Some(Input::Event(event @ (Event::Shutdown { .. } | Event::Remove | Event::Sleep))) => self.take(event),
                     Some(input @ Input::HandOver(_)) => self.input(input),
                     Some(Input::Command { event, reply }) => {
                         later.push(Input::Event(event));

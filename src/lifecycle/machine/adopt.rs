@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use super::rep::{Phase, Rep};
-use super::{Effect, Machine, State};
+use super::{Drain, Effect, Machine, State};
 use crate::backend::{Found, Goal};
 use crate::lifecycle::events::Cause;
 use crate::probe::schedule::Watch;
 
 impl Machine {
     /// Takes over what was found: the newest of each wanted ordinal is probed and then serves, or stays
-    /// frozen; everything else leaves. Nothing is started.
+    /// frozen. One that it was about to replace serves until it is ready itself. Everything else leaves.
+    /// Nothing is started.
     pub(super) fn adopt(&mut self, mut found: Vec<Found>, now: Instant) {
         found.sort_by_key(|f| std::cmp::Reverse(f.id));
         for f in &found {
@@ -33,6 +34,8 @@ impl Machine {
                 adopted: true,
                 resumed: false,
                 unwanted: false,
+                unwell: false,
+                passed: None,
             };
             self.adopt_one(rep, f.goal, now);
         }
@@ -43,6 +46,9 @@ impl Machine {
             self.cause = Cause::Adopted;
             self.idle_base = Some(now);
             self.go(State::Starting, now);
+            if self.slept && !self.wanted() {
+                self.drain(Drain::Sleep, now);
+            }
         } else if self.is_paused() {
             self.paused_at = Some(now);
         } else if !self.leaving.is_empty() {
@@ -57,19 +63,24 @@ impl Machine {
             return self.stop(rep, now);
         };
         let old = self.is_old(&rep);
-        let free = self.slots.get(rep.id.ordinal as usize).is_some_and(|s| s.rep.is_none());
-        let keep = free && self.runnable.is_ok() && (goal == Goal::Run || !old);
-        if !keep {
-            self.tell_replica(rep.id, "was found and is not wanted any more");
-            self.stop(rep, now);
-            return;
-        }
-        self.tell_replica(rep.id, "was found and is kept");
+        let runnable = self.runnable.is_ok();
+        let slot = self.slots.get_mut(rep.id.ordinal as usize).filter(|_| runnable);
+        let probing = |r: &Rep| matches!(r.phase, Phase::Probing { .. });
+        let slot = match (slot, goal) {
+            (Some(slot), _) if slot.rep.is_none() && (goal == Goal::Run || !old) => slot,
+            (Some(slot), Goal::Run) if slot.next.is_none() && slot.rep.as_ref().is_some_and(probing) => slot,
+            _ => {
+                self.tell_replica(rep.id, "was found and is not wanted any more");
+                return self.stop(rep, now);
+            }
+        };
         if goal == Goal::Run {
             rep.enter(Phase::Probing { until: now + self.policy.start_timeout }, now);
             self.effects.push(Effect::Probe { id: rep.id, addresses: rep.addresses.clone(), spec: rep.spec.clone() });
         }
-        let at = rep.id.ordinal as usize;
-        self.slots[at].rep = Some(rep);
+        let id = rep.id;
+        // The newest came first.
+        slot.next = slot.rep.replace(rep);
+        self.tell_replica(id, "was found and is kept");
     }
 }

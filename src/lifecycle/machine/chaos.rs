@@ -51,6 +51,8 @@ fn app() -> impl Strategy<Value = App> {
         1 => Just(App::IgnoresStop),
         1 => Just(App::WillNotPause),
         1 => Just(App::WillNotResume),
+        1 => Just(App::PauseFails),
+        1 => Just(App::ResumeFails),
         1 => Just(App::TakesThePort),
     ]
 }

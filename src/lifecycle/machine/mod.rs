@@ -12,6 +12,7 @@ mod backoff;
 mod chaos;
 mod command;
 mod event;
+mod freeze;
 mod observe;
 mod rep;
 mod rest;
@@ -270,6 +271,11 @@ impl Machine {
     /// Whether an operator pinned it.
     pub fn is_pinned(&self) -> bool {
         self.pinned
+    }
+
+    /// Whether an operator sent it to sleep, and nothing has woken it since.
+    pub fn is_asleep(&self) -> bool {
+        self.slept
     }
 
     /// Wanted for a reason that does not pass by itself.

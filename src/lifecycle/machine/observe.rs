@@ -3,10 +3,13 @@
 use std::time::Instant;
 
 use super::rep::{Phase, Rep};
-use super::{Effect, Machine, PULL, RESUME, SUSPECT, State};
+use super::{Effect, Machine, PULL, SUSPECT, State};
 use crate::backend::{Addresses, Failure, FailureKind, Progress, ReplicaId, Seen};
 use crate::lifecycle::events::What;
 use crate::probe::schedule::Verdict;
+
+/// Why one that passes its probe is not ready.
+const UNWELL: &str = "its own health check fails";
 
 /// Where a replica is kept.
 #[derive(Clone, Copy)]
@@ -31,13 +34,13 @@ impl Machine {
         self.leaving.iter().position(|r| r.id == id).map(Place::Leaving)
     }
 
-    fn rep_mut(&mut self, id: ReplicaId) -> Option<&mut Rep> {
+    pub(super) fn rep_mut(&mut self, id: ReplicaId) -> Option<&mut Rep> {
         let slots = self.slots.iter_mut().flat_map(|s| s.reps_mut());
         slots.chain(&mut self.leaving).find(|r| r.id == id)
     }
 
     /// Takes a replica out of wherever it is, with its slot if it has one.
-    fn take(&mut self, id: ReplicaId) -> Option<(Rep, Option<usize>)> {
+    pub(super) fn take(&mut self, id: ReplicaId) -> Option<(Rep, Option<usize>)> {
         match self.place(id)? {
             Place::Slot(at) => {
                 let slot = &mut self.slots[at];
@@ -55,6 +58,7 @@ impl Machine {
             Seen::Progress(id, progress) => self.pulling(id, progress),
             Seen::Running(id, addresses) => self.running(id, addresses, now),
             Seen::Paused(id) => self.paused(id, now),
+            Seen::Stuck(id, why) => self.stuck(id, &why, now),
             Seen::Ending(id, failure) => self.ended(id, Some(failure), true, now),
             Seen::Ended(id, failure) => self.ended(id, Some(failure), false, now),
             Seen::Stopped(id) => self.ended(id, None, false, now),
@@ -93,28 +97,11 @@ impl Machine {
         rep.running = Some(now);
         rep.addresses = addresses.clone();
         rep.problem = None;
+        rep.passed = None;
         rep.enter(Phase::Probing { until }, now);
         let spec = rep.spec.clone();
         self.progress = None;
         self.effects.push(Effect::Probe { id, addresses, spec });
-    }
-
-    fn paused(&mut self, id: ReplicaId, now: Instant) {
-        let wanted_frozen = matches!(self.state, State::Stopping | State::Off);
-        let Some(rep) = self.rep_mut(id) else { return };
-        match rep.phase {
-            Phase::Pausing { .. } => rep.enter(Phase::Paused, now),
-            Phase::Probing { .. } | Phase::Ready | Phase::Unready { .. } if !wanted_frozen => {
-                // Somebody froze it behind our back: what is wanted is said again.
-                rep.resumed = true;
-                rep.started = now;
-                rep.enter(Phase::Starting { until: now + RESUME }, now);
-                self.apply_again = true;
-                self.effects.push(Effect::Unprobe(id));
-                self.tell_replica(id, "was paused from outside, and is resumed");
-            }
-            _ => {}
-        }
     }
 
     /// It is gone: by itself with a failure, or as wanted. `early`: more will be told of the failure.
@@ -169,7 +156,7 @@ impl Machine {
     }
 
     /// A replica that lives is given up: it is stopped, and replaced after its back-off.
-    fn give_up(&mut self, id: ReplicaId, failure: Failure, now: Instant) {
+    pub(super) fn give_up(&mut self, id: ReplicaId, failure: Failure, now: Instant) {
         let Some((rep, slot)) = self.take(id) else { return };
         self.tell_replica(id, failure.detail.clone());
         if let Some(at) = slot {
@@ -179,19 +166,20 @@ impl Machine {
         self.leave(rep, now);
     }
 
+    /// What the image's own health check says. It counts beside the probe: ready is what passes both.
     fn engine_health(&mut self, id: ReplicaId, healthy: bool, now: Instant) {
         let Some(rep) = self.rep_mut(id) else { return };
-        match (healthy, rep.phase) {
-            (false, Phase::Ready) => {
-                rep.problem = Some("its own health check fails".to_owned());
-                rep.enter(Phase::Unready { until: Some(now + SUSPECT) }, now);
-                self.tell_replica(id, "is unhealthy by its own health check");
+        rep.unwell = !healthy;
+        if healthy {
+            if let Some(addresses) = rep.passed.take() {
+                self.tell_replica(id, "is healthy by its own health check");
+                self.probe_passed(id, addresses, now);
             }
-            (true, Phase::Unready { .. }) => {
-                rep.enter(Phase::Ready, now);
-                self.tell_replica(id, "is healthy again by its own health check");
-            }
-            _ => {}
+        } else if rep.phase == Phase::Ready {
+            rep.passed = Some(rep.addresses.clone());
+            rep.problem = Some(UNWELL.to_owned());
+            rep.enter(Phase::Unready { until: Some(now + SUSPECT) }, now);
+            self.tell_replica(id, "is unhealthy by its own health check");
         }
     }
 
@@ -216,6 +204,11 @@ impl Machine {
         let Some(place) = self.place(id) else { return };
         let Some(rep) = self.rep_mut(id) else { return };
         if !matches!(rep.phase, Phase::Probing { .. } | Phase::Unready { .. }) {
+            return;
+        }
+        if rep.unwell {
+            rep.passed = Some(addresses);
+            rep.problem = Some(UNWELL.to_owned());
             return;
         }
         rep.addresses = addresses.clone();
@@ -285,6 +278,7 @@ impl Machine {
         if !matches!(rep.phase, Phase::Ready | Phase::Unready { until: None }) {
             return;
         }
+        rep.passed = None;
         rep.enter(Phase::Unready { until: Some(now + SUSPECT) }, now);
         let (addresses, spec) = (rep.addresses.clone(), rep.spec.clone());
         self.effects.push(Effect::Probe { id, addresses, spec });
@@ -313,25 +307,25 @@ impl Machine {
         let Some(rep) = self.rep_mut(id) else { return };
         let problem = rep.problem.clone().unwrap_or_else(|| "nothing is known of it".to_owned());
         let after = now.saturating_duration_since(rep.started).as_secs_f64();
+        let since = match () {
+            () if rep.resumed => "that was asked for",
+            () if rep.adopted => "it was found",
+            () => "its start",
+        };
         match rep.phase {
             Phase::Starting { .. } => {
                 let what = if rep.resumed { "resumed" } else { "running" };
-                self.give_up(id, late(format!("it was not {what} {after:.1} s after its start")), now);
+                self.give_up(id, late(format!("it was not {what} {after:.1} s after {since}")), now);
             }
             Phase::Probing { .. } => {
-                self.give_up(id, late(format!("it was not ready {after:.1} s after its start: {problem}")), now);
+                self.give_up(id, late(format!("it was not ready {after:.1} s after {since}: {problem}")), now);
             }
             Phase::Unready { .. } => self.give_up(id, unhealthy(problem), now),
             Phase::Draining { .. } => {
                 self.tell_replica(id, "is stopped with requests in flight: the drain timeout has passed");
                 self.drained(id, now);
             }
-            Phase::Pausing { .. } => {
-                if let Some((rep, _)) = self.take(id) {
-                    self.tell_replica(id, "cannot be paused, and is stopped");
-                    self.stop(rep, now);
-                }
-            }
+            Phase::Pausing { .. } => self.not_frozen(id, "nothing came of it in time", now),
             Phase::Stopping { .. } => self.unstoppable(id, now),
             Phase::Ready | Phase::Paused => {}
         }

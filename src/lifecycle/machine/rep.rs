@@ -33,6 +33,10 @@ pub struct Rep {
     pub resumed: bool,
     /// An operator wants another in its place.
     pub unwanted: bool,
+    /// The image's own health check fails.
+    pub unwell: bool,
+    /// Its probe has passed, at these addresses; its own health check is waited for.
+    pub passed: Option<Addresses>,
 }
 
 /// What a replica is doing.

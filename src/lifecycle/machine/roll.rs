@@ -118,6 +118,8 @@ impl Machine {
             adopted: false,
             resumed: false,
             unwanted: false,
+            unwell: false,
+            passed: None,
         };
         self.tell_replica(id, "is started");
         let slot = &mut self.slots[at];
@@ -141,11 +143,17 @@ impl Machine {
         }
     }
 
-    /// On its way out: what serves is drained first, everything else goes at once.
+    /// On its way out: what serves, or may serve for the router before this one, is drained first;
+    /// everything else goes at once.
     pub(super) fn leave(&mut self, mut rep: Rep, now: Instant) {
         self.effects.push(Effect::Unprobe(rep.id));
+        let serves = match rep.phase {
+            Phase::Ready | Phase::Unready { .. } => true,
+            Phase::Probing { .. } => rep.adopted,
+            _ => false,
+        };
         match rep.phase {
-            Phase::Ready | Phase::Unready { .. } => {
+            _ if serves => {
                 rep.enter(Phase::Draining { until: now + self.policy.drain_timeout, drained: false }, now);
                 self.retire.push(rep.id);
                 self.leaving.push(rep);

@@ -98,7 +98,7 @@ impl Machine {
         }
     }
 
-    fn begin(&mut self, now: Instant) {
+    pub(super) fn begin(&mut self, now: Instant) {
         self.cause = match () {
             () if self.operator || self.pinned => Cause::Operator,
             () if self.demand => Cause::Demand,
@@ -109,9 +109,10 @@ impl Machine {
         self.idle_base = None;
         // Whatever it had to wait for has been waited for, or was given up with the sleep in between.
         self.prepare_at = None;
-        let frozen = self.slots.iter().flat_map(Slot::reps).any(|r| r.phase == Phase::Paused && !self.is_old(r));
-        // What resumes has been prepared for; what has to be started beside it waits for it in `fill`.
-        if self.prepared || frozen {
+        let there = |r: &Rep| matches!(r.phase, Phase::Paused | Phase::Probing { .. }) && !self.is_old(r);
+        let there = self.slots.iter().flat_map(Slot::reps).any(there);
+        // What is there has been prepared for; what has to be started beside it waits for it in `fill`.
+        if self.prepared || there {
             self.go(State::Starting, now);
         } else {
             self.go(State::Preparing, now);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{App, PULL, World, simple};
 use super::{Effect, Event};
-use crate::backend::{Abilities, Progress, Seen};
+use crate::backend::{Abilities, Failure, Progress, Seen};
 use crate::config::settings::{Mode, WhenIdle};
 use crate::lifecycle::fixtures;
 use crate::lifecycle::service::Refusal;
@@ -128,6 +128,25 @@ fn a_crash_loop_answers_held_requests_at_the_exit_and_backs_off() {
     w.pass(ms(1900));
     w.request(ms(10));
     assert_eq!(w.starts.len(), 2, "twice as long now");
+}
+
+#[test]
+fn what_cannot_work_is_told_at_once_and_tried_anew_only_after_a_long_while() {
+    let mut w = simple();
+    w.next_app = App::NeverListens;
+    w.request(ms(10));
+    let failure = Failure { permanent: true, ..fixtures::exited() };
+    w.tell(Event::Seen(Seen::Ended(w.starts[0], failure)));
+    let Refusal::Failed { retry_after, .. } = w.refused[0] else { panic!("{:?}", w.refused) };
+    assert_eq!((w.state(), retry_after), (Failed, secs(30)));
+    w.pass(secs(29));
+    w.request(ms(10));
+    assert_eq!((w.refused.len(), w.held(), w.starts.len()), (2, 0, 1));
+    w.next_app = App::Good;
+    w.pass(secs(2));
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.starts.len(), w.refused.len()), (Ready, 2, 2));
 }
 
 #[test]
@@ -487,6 +506,78 @@ fn one_that_will_not_pause_is_stopped() {
     assert_eq!((w.state(), w.running().len()), (Off, 0));
 }
 
+/// One that its backend fails to freeze, half a second before it says so.
+fn freezing() -> World {
+    let mut w = simple();
+    w.configure(|_, p| p.when_idle = WhenIdle::Pause);
+    w.next_app = App::PauseFails;
+    w.request(ms(10));
+    while w.state() != Stopping {
+        w.pass(ms(50));
+    }
+    assert_eq!(w.running().len(), 1);
+    w.states();
+    w
+}
+
+#[test]
+fn one_whose_freezing_fails_is_stopped_at_once_and_that_is_told() {
+    let mut w = freezing();
+    w.pass(ms(600));
+    assert_eq!((w.states(), w.running().len()), (vec![Off], 0));
+    let failure = w.machine.snapshot(std::time::SystemTime::now(), Some(std::time::SystemTime::now())).last_failure;
+    assert_eq!(failure.unwrap().0.detail, "it cannot be paused, and is stopped: not everything froze");
+}
+
+#[test]
+fn one_whose_freezing_fails_serves_on_if_somebody_has_come() {
+    let mut w = freezing();
+    w.request(ms(10));
+    assert_eq!(w.held(), 1);
+    w.pass(ms(600));
+    assert_eq!((w.states(), w.held(), w.starts.len(), w.stops), (vec![Starting, Ready], 0, 1, 0));
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.refused.len()), (Ready, 0));
+}
+
+#[test]
+fn one_whose_resuming_fails_is_replaced_at_once() {
+    let mut w = simple();
+    w.configure(|_, p| p.when_idle = WhenIdle::Pause);
+    w.next_app = App::ResumeFails;
+    w.request(ms(10));
+    w.pass(secs(62));
+    assert_eq!(w.frozen(), 1);
+    w.next_app = App::Good;
+    w.request(ms(10));
+    w.pass(ms(200));
+    assert_eq!((w.state(), w.held(), w.starts.len(), w.refused.len()), (Ready, 0, 2, 0));
+}
+
+#[test]
+fn what_its_own_health_check_calls_unhealthy_is_not_ready_whatever_the_probe_says() {
+    let mut w = ready();
+    let id = w.rotation[0];
+    w.restart_router(w.later_generation());
+    w.tell(Event::Seen(Seen::Health(id, false)));
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.held(), w.running()), (Starting, 1, vec![id]));
+    w.tell(Event::Seen(Seen::Health(id, true)));
+    assert_eq!((w.state(), w.held(), w.rotation.clone()), (Ready, 0, vec![id]));
+    w.tell(Event::Seen(Seen::Health(id, false)));
+    w.tell(Event::ProbePassed(id, super::world::addresses(id)));
+    assert_eq!(w.state(), Starting);
+    w.tell(Event::Seen(Seen::Health(id, true)));
+    assert_eq!(w.rotation, [id]);
+    // One that stays unhealthy is replaced, as any other that does not become ready.
+    w.tell(Event::Pin);
+    w.tell(Event::Seen(Seen::Health(id, false)));
+    w.pass(secs(62));
+    assert_eq!((w.state(), w.starts.len(), w.running().contains(&id)), (Ready, 2, false));
+}
+
 #[test]
 fn a_suspect_replica_gets_nothing_until_it_is_probed() {
     let mut w = many(2);
@@ -543,6 +634,22 @@ fn a_next_router_finds_the_replicas_and_neither_stops_nor_doubles_them() {
 }
 
 #[test]
+fn what_was_sent_to_sleep_just_before_a_take_over_sleeps_and_a_request_wakes_it() {
+    let mut w = ready();
+    w.configure(|_, p| p.mode = Mode::AlwaysOn);
+    let found = w.begin_router(w.later_generation());
+    w.tell(Event::Sleep);
+    w.tell(Event::Adopted(found));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.running().len(), w.starts.len()), (Off, 0, 1));
+    w.pass(secs(3600));
+    assert_eq!(w.state(), Off, "although it is always on");
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.held()), (Ready, 0));
+}
+
+#[test]
 fn what_runs_an_older_specification_serves_until_it_is_replaced() {
     let mut w = ready();
     let old = w.rotation[0];
@@ -553,6 +660,42 @@ fn what_runs_an_older_specification_serves_until_it_is_replaced() {
     w.pass(secs(1));
     assert_ne!(w.rotation, [old]);
     assert_eq!(w.running().len(), 1);
+}
+
+#[test]
+fn a_next_router_keeps_the_old_one_serving_that_its_successor_is_not_ready_to_replace() {
+    let mut w = ready();
+    let old = w.rotation[0];
+    w.next_app = App::NeverListens;
+    w.configure(|spec, _| *spec = fixtures::spec("web", 1, 2));
+    w.pass(secs(1));
+    let rolling = w.running();
+    assert_eq!(rolling.len(), 2);
+    w.restart_router(w.later_generation());
+    w.request(ms(10));
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.held(), w.rotation.clone(), w.running()), (Ready, 0, vec![old], rolling));
+    w.next_app = App::Good;
+    w.tell(Event::Pin);
+    w.pass(secs(300));
+    let failure = w.machine.snapshot(std::time::SystemTime::now(), Some(std::time::SystemTime::now())).last_failure;
+    let detail = failure.unwrap().0.detail;
+    assert!(detail.starts_with("it was not ready 300.0 s after it was found: "), "{detail}");
+    w.pass(secs(30));
+    assert!(w.running().len() == 1 && w.rotation.len() == 1 && w.rotation[0] != old, "{:?}", w.running());
+}
+
+#[test]
+fn a_next_router_ends_a_replacement_that_was_complete_but_for_the_end_of_the_old_one() {
+    let mut w = ready();
+    w.request(secs(20));
+    w.configure(|spec, _| *spec = fixtures::spec("web", 1, 2));
+    w.pass(secs(1));
+    let new = w.rotation.clone();
+    assert_eq!(w.running().len(), 2);
+    w.restart_router(w.later_generation());
+    w.pass(secs(1));
+    assert_eq!((w.state(), w.rotation.clone(), w.running(), w.starts.len()), (Ready, new.clone(), new, 2));
 }
 
 #[test]

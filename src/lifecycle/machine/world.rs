@@ -23,6 +23,9 @@ pub enum App {
     IgnoresStop,
     WillNotPause,
     WillNotResume,
+    /// What the backend tells at once.
+    PauseFails,
+    ResumeFails,
     TakesThePort,
     /// Its image takes [`PULL`] to come.
     Pulled,
@@ -53,6 +56,7 @@ enum Later {
     PortTaken(ReplicaId),
     Stops(ReplicaId),
     Freezes(ReplicaId),
+    Sticks(ReplicaId),
     RequestEnds(ReplicaId),
     PrepareEnds,
     Check(ReplicaId),
@@ -257,9 +261,14 @@ impl World {
                 (Some(r), Goal::Pause) if !r.frozen => {
                     assert!(r.in_flight == 0, "frozen with requests in flight");
                     assert!(r.closed, "frozen while open to requests");
-                    if r.app != App::WillNotPause {
-                        self.after(Duration::from_millis(5), Later::Freezes(w.id));
+                    match r.app {
+                        App::WillNotPause => {}
+                        App::PauseFails => self.after(Duration::from_millis(500), Later::Sticks(w.id)),
+                        _ => self.after(Duration::from_millis(5), Later::Freezes(w.id)),
                     }
+                }
+                (Some(r), Goal::Run) if r.frozen && r.app == App::ResumeFails => {
+                    self.after(Duration::from_millis(5), Later::Sticks(w.id));
                 }
                 (Some(r), Goal::Run) if r.frozen && r.app != App::WillNotResume => {
                     r.frozen = false;
@@ -407,6 +416,13 @@ impl World {
                     self.tell(Event::Seen(Seen::Paused(id)));
                 }
             }
+            Later::Sticks(id) => {
+                if let Some(r) = self.replicas.get_mut(&id).filter(|r| !r.stopping) {
+                    // It comes back as another replica to requests.
+                    r.retired = r.retired.filter(|_| r.frozen);
+                    self.tell(Event::Seen(Seen::Stuck(id, "not everything froze".to_owned())));
+                }
+            }
             Later::RequestEnds(id) => {
                 self.last_use = Some(self.now);
                 if let Some(r) = self.replicas.get_mut(&id)
@@ -479,8 +495,8 @@ impl World {
         self.used_ids.iter().map(|id| id.generation).max().unwrap_or(0) + 1000
     }
 
-    /// The router dies; another one takes its place.
-    pub fn restart_router(&mut self, generation: u64) {
+    /// The router dies; another one is about to take its place, and finds this.
+    pub fn begin_router(&mut self, generation: u64) -> Vec<Found> {
         let found = self.found();
         let abilities = Abilities { pause: true, local: true, shared_ports: true };
         self.machine = Machine::new(self.config.clone(), abilities, generation, self.now);
@@ -497,9 +513,18 @@ impl World {
             r.closed = true;
             r.runs = true;
         }
+        found
+    }
+
+    /// The router dies; another one takes its place.
+    pub fn restart_router(&mut self, generation: u64) {
+        let found = self.begin_router(generation);
         let (starts, stops) = (self.starts.len(), self.stops);
         let stays: Vec<_> = found.iter().filter(|f| f.goal.is_some()).cloned().collect();
+        // What is frozen is ended where that is not asked for any more.
+        let thaws = self.config.policy.when_idle == crate::config::settings::WhenIdle::Stop;
         let kept = self.config.runnable.is_ok()
+            && (!thaws || stays.iter().all(|f| f.goal == Some(Goal::Run)))
             && stays.iter().all(|f| f.id.ordinal < self.config.spec.replicas)
             && stays.iter().all(|f| f.digest == self.config.spec.run_digest())
             && stays.iter().map(|f| f.id.ordinal).collect::<BTreeSet<_>>().len() == stays.len();

@@ -87,15 +87,32 @@ async fn a_changed_bound_of_the_gate_holds_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn steps_that_change_while_a_preparation_runs_are_run_before_the_start() {
-    let r = Router::new(|f| f.job_takes = Duration::from_millis(500));
+async fn steps_that_change_while_a_preparation_runs_are_run_instead() {
+    let r = Router::new(|_| {});
     let configure = |step: &str| {
         let always = policy(|p| p.mode = Mode::AlwaysOn);
         r.life.configure(vec![r.setup(fixtures::spec("web", 1, 1), always, fixtures::landscape(&[step]))]);
     };
-    configure("make");
+    configure(HANGS);
     until(|| r.backend.jobs.load(SeqCst) == 1).await;
     configure("make install");
     r.until("web", StateName::Ready).await;
-    assert_eq!(r.backend.jobs.load(SeqCst), 2);
+    assert_eq!((r.backend.jobs.load(SeqCst), r.backend.jobs_now.load(SeqCst)), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_landscape_s_preparation_ends_before_the_next_one_of_its_name_begins() {
+    let r = Router::new(|_| {});
+    let always = || policy(|p| p.mode = Mode::AlwaysOn);
+    let on = |step: &str| vec![r.setup(fixtures::spec("web", 1, 1), always(), fixtures::landscape(&[step]))];
+    r.life.configure(on(HANGS));
+    until(|| r.backend.jobs.load(SeqCst) == 1).await;
+    r.life.configure(vec![]);
+    r.life.configure(on(HANGS));
+    until(|| r.backend.jobs.load(SeqCst) == 2).await;
+    r.life.configure(vec![]);
+    until(|| r.backend.jobs_now.load(SeqCst) == 0).await;
+    r.life.configure(on("make"));
+    r.until("web", StateName::Ready).await;
+    assert_eq!(r.backend.jobs.load(SeqCst), 3);
 }

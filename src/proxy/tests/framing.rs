@@ -153,15 +153,18 @@ fn trailers_go_both_ways() {
 #[test]
 fn answers_without_bodies_are_framed_as_such() {
     let upstream = Upstream::answering(|head, _| match head.split(' ').nth(1) {
-        Some("/204") => "HTTP/1.1 204 No Content\r\n\r\n".into(),
+        Some("/204") => "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".into(),
         Some("/304") => "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n".into(),
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".into(),
     });
     let router = Router::before(upstream.address, Setup::default());
     let mut client = router.client();
-    for (method, path, status, length) in
-        [("HEAD", "/", 200, Some("1234")), ("GET", "/204", 204, None), ("GET", "/304", 304, None)]
-    {
+    for (method, path, status, length) in [
+        ("HEAD", "/", 200, Some("1234")),
+        ("GET", "/204", 204, None),
+        ("HEAD", "/204", 204, None),
+        ("GET", "/304", 304, None),
+    ] {
         client.send(format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
         let head = client.head();
         assert_eq!(super::support::status(&head), status, "{head}");
@@ -268,6 +271,57 @@ fn framing_of_an_upstream_that_could_be_read_in_two_ways_does_not_go_on() {
         let kinds = ["content-length", "transfer-encoding"].map(|name| answer.field(name));
         assert!(kinds[0].is_none() != kinds[1].is_none(), "{framing}: {}", answer.head);
         assert!(kinds[0].as_deref().is_none_or(|l| l == "3"), "{framing}: {}", answer.head);
+    }
+}
+
+#[test]
+fn an_answer_of_a_higher_minor_version_is_read_as_the_one_that_is_known() {
+    let upstream = Upstream::answering(|_, _| "HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok".into());
+    let router = Router::before(upstream.address, Setup::default());
+    let answer = router.get("/");
+    assert_eq!((answer.status, answer.text(), answer.head.starts_with("HTTP/1.1 ")), (200, "ok", true));
+}
+
+#[test]
+fn an_answer_may_have_as_many_fields_as_fit() {
+    let fields: String = (0..2000).map(|n| format!("X-{n}: {n}\r\nSet-Cookie: c{n}=1\r\n")).collect();
+    let upstream = Upstream::answering(move |head, body| {
+        let all = format!("{}{}", head.lines().next().unwrap(), String::from_utf8_lossy(body));
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        let rest = if head.starts_with("HEAD") { "" } else { &all };
+        format!("{early}HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n{rest}", all.len())
+    });
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    for request in [
+        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+        format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\n\r\nhello"),
+        format!("HEAD / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+    ] {
+        client.send(&request);
+        assert_eq!(client.head(), "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+        let head = client.head();
+        assert_eq!(super::support::status(&head), 200, "{request}: {}", &head[..200]);
+        assert!(head.contains("\r\nx-1999: 1999\r\n"));
+        let cookies = field(&head, "set-cookie").unwrap();
+        assert!(cookies.starts_with("c0=1, c1=1, ") && cookies.ends_with(", c1999=1"));
+        if !request.starts_with("HEAD") {
+            let body = client.exactly(field(&head, "content-length").unwrap().parse().unwrap());
+            assert!(
+                body.starts_with(&request.as_bytes()[..10])
+                    && body.ends_with(&request.as_bytes()[request.len() - 5..]) == request.starts_with("POST")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_head_without_bounds_is_a_bad_gateway() {
+    for fields in ["a: b\r\n".repeat(5000), "a:\r\n".repeat(60_000), format!("a: {}\r\n", "b".repeat(300_000))] {
+        let upstream = Upstream::answering(move |_, _| format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+        let router = Router::before(upstream.address, Setup::default());
+        let answer = router.get("/");
+        assert_eq!((answer.status, answer.error().as_str()), (502, "upstream-invalid"));
     }
 }
 

@@ -69,13 +69,31 @@ fn hosts_and_targets_are_checked() {
         (format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX: a\rb\r\n\r\n"), 400, "bad-request"),
         (format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n folded: x\r\n\r\n"), 400, "bad-request"),
         (format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nno colon\r\n\r\n"), 400, "bad-request"),
-        (format!("GET / HTTP/2.0\r\nHost: {HOST}\r\n\r\n"), 400, "bad-request"),
+        (format!("GET / HTTP/2.0\r\nHost: {HOST}\r\n\r\n"), 505, "version-not-supported"),
+        (format!("GET / HTTP/3.0\r\nHost: {HOST}\r\n\r\n"), 505, "version-not-supported"),
+        (format!("GET / HTTP/0.9\r\nHost: {HOST}\r\n\r\n"), 505, "version-not-supported"),
+        (format!("GET / HTTP/1.10\r\nHost: {HOST}\r\n\r\n"), 400, "bad-request"),
+        (format!("GET / http/1.1\r\nHost: {HOST}\r\n\r\n"), 400, "bad-request"),
+        (format!("GET /\r\nHost: {HOST}\r\n\r\n"), 400, "bad-request"),
         ("\x16\x03\x01 this is TLS\r\n\r\n".into(), 400, "bad-request"),
         ("GET / HTTP/1.1\r\nHost: nobody.localhost\r\n\r\n".into(), 404, "unknown-host"),
         ("GET / HTTP/1.1\r\nHost: bad.localhost\r\n\r\n".into(), 503, "landscape-invalid"),
     ] {
         let answer = refused(&request);
         assert_eq!((answer.status, answer.error().as_str()), (status, code), "{request:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_higher_minor_version_is_served_as_the_one_that_is_known() {
+    let upstream = Upstream::echo();
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    for version in ["HTTP/1.2", "HTTP/1.9"] {
+        client.send(format!("GET / {version}\r\nHost: {HOST}\r\n\r\n"));
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.head.starts_with("HTTP/1.1 ")), (200, true), "{version}: {answer:?}");
+        assert!(answer.text().starts_with("GET / HTTP/1.1\r\n"), "{}", answer.text());
     }
 }
 
@@ -124,6 +142,31 @@ fn nothing_behind_a_refused_head_is_taken_for_a_request() {
     let all = String::from_utf8(client.rest()).unwrap();
     assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{all}");
     assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn both_framings_are_refused_in_a_pipelined_head_too() {
+    for before in [
+        "Content-Length: 0\r\n\r\n",
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5;a\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let upstream = Upstream::echo();
+        let router = Router::before(upstream.address, Setup::default());
+        let mut client = router.client();
+        let good = format!("POST /good HTTP/1.1\r\nHost: {HOST}\r\n{before}");
+        client.send(format!(
+            "{good}{good}POST /bad HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n\
+             0\r\n\r\n{good}"
+        ));
+        for _ in 0..2 {
+            assert!(client.answer().text().starts_with("POST /good "));
+        }
+        let refused = client.answer();
+        assert_eq!((refused.status, refused.error().as_str()), (400, "bad-request"), "{before:?}");
+        assert_eq!(refused.field("connection").as_deref(), Some("close"));
+        assert!(client.is_closed());
+    }
 }
 
 #[test]

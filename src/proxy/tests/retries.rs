@@ -166,7 +166,14 @@ fn a_get_is_held_when_the_only_replica_dies_with_its_listener_last() {
 
 #[test]
 fn a_request_that_a_dead_connection_did_not_take_is_known_whole() {
-    use crate::proxy::upstream::{Broken, Stream, Upstream, connect};
+    use crate::proxy::upstream::{Asker, Broken, Stream, Upstream, connect};
+    struct Patient;
+    impl Asker for Patient {
+        fn expired(&self) -> bool {
+            false
+        }
+        fn inform(&self, _: &[u8]) {}
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -179,7 +186,7 @@ fn a_request_that_a_dead_connection_did_not_take_is_known_whole() {
         let mut upstream = Upstream::over(Stream::Plain(stream.into()), Default::default(), false).await.unwrap();
         let mut request = http::Request::new(crate::proxy::request_body::RequestBody::default());
         *request.uri_mut() = "/a".parse().unwrap();
-        let broken = upstream.exchange(&mut Some(request), true, || false).await;
+        let broken = upstream.exchange(&mut Some(request), true, &Patient).await;
         assert!(matches!(broken, Err(Broken::Died(_))));
         assert!(!upstream.meter().sent.get());
         let again = crate::proxy::replay::read(&upstream.meter().take_record()).unwrap();

@@ -162,6 +162,28 @@ fn an_answer_before_the_upload_is_over_is_passed_on() {
 }
 
 #[test]
+fn an_answer_is_read_although_its_upstream_resets_the_upload() {
+    for _ in 0..20 {
+        let upstream = Upstream::new(|client, _| {
+            client.request();
+            client.send("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+            // Closing with bytes unread is a reset.
+        });
+        let router = Router::before(upstream.address, Setup::default());
+        let mut client = router.client();
+        let mut writer = client.stream.try_clone().unwrap();
+        let sender = std::thread::spawn(move || {
+            let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10000000\r\n\r\n");
+            let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&vec![0; 10_000_000]));
+        });
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.text()), (413, "no"));
+        drop(client);
+        sender.join().unwrap();
+    }
+}
+
+#[test]
 fn an_upload_that_was_read_leaves_the_connection_open() {
     for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
         let upstream = Upstream::echo();
@@ -249,4 +271,72 @@ fn a_stream_on_which_nothing_moves_ends() {
     client.chunk();
     client.rest();
     eventually("the lease is given back", || replica.word.in_flight() == 0);
+}
+
+#[test]
+fn informational_answers_go_on_to_clients_that_know_them() {
+    let upstream = Upstream::answering(|_, _| {
+        "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-Landscape-Error: x\r\n\r\n\
+         HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+            .into()
+    });
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    for _ in 0..2 {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        assert_eq!(client.head(), "HTTP/1.1 102 Processing\r\n\r\n");
+        assert_eq!(client.head(), "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.text()), (200, "ok"));
+    }
+    let old = router.ask(&format!("GET / HTTP/1.0\r\nHost: {HOST}\r\n\r\n"));
+    assert_eq!((old.status, old.text()), (200, "ok"));
+}
+
+#[test]
+fn an_informational_answer_goes_on_before_the_answer_comes() {
+    let (next, wanted) = mpsc::channel::<()>();
+    let wanted = std::sync::Mutex::new(wanted);
+    let upstream = Upstream::new(move |client, _| {
+        client.request();
+        for _ in 0..3 {
+            client.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+            wanted.lock().unwrap().recv().unwrap();
+        }
+        client.send("HTTP/1.1 103 Ear");
+        wanted.lock().unwrap().recv().unwrap();
+        client.send("ly Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+    });
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    for _ in 0..3 {
+        assert_eq!(status(&client.head()), 103);
+        next.send(()).unwrap();
+    }
+    next.send(()).unwrap();
+    assert_eq!(status(&client.head()), 103);
+    assert_eq!(status(&client.head()), 204);
+}
+
+#[test]
+fn informational_answers_without_end_are_a_bad_gateway() {
+    let upstream = Upstream::new(|client, _| {
+        client.request();
+        while client
+            .stream
+            .write_all("\r\nHTTP/1.0 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(100).as_bytes())
+            .is_ok()
+        {}
+    });
+    let router = Router::before(upstream.address, Setup::default());
+    let mut client = router.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 0\r\n\r\n"));
+    let end = loop {
+        match client.head() {
+            head if status(&head) == 103 => {}
+            head => break head,
+        }
+    };
+    assert_eq!((status(&end), field(&end, "x-landscape-error").as_deref()), (502, Some("upstream-reset")));
 }

@@ -103,6 +103,8 @@ impl Replica {
             return self.kill();
         };
         self.next += 1;
+        // Before it runs: it may have ended by the time that we do again.
+        let began = Instant::now();
         match child::start(&self.spec, &step) {
             Ok(started) => {
                 self.leaders.extend(i32::try_from(started.pid).ok().and_then(Pid::from_raw));
@@ -111,7 +113,7 @@ impl Replica {
                 }
                 let told =
                     StepStarted { number: step.number, total: self.spec.total, label: step.label, pid: started.pid };
-                self.current = Some((told.clone(), Instant::now()));
+                self.current = Some((told.clone(), began));
                 self.tell(&Event::Step(told));
             }
             Err(reason) => {
