@@ -16,6 +16,7 @@ use landscape_router::admin::{
 use landscape_router::backend::{LogLine, LogQuery};
 use landscape_router::landscape::ServiceKey;
 use landscape_router::lifecycle::{self, Service, StateName};
+use landscape_router::observe::calls::CallerView;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -41,14 +42,21 @@ impl Model for Router {
             env: vec![],
             note: None,
             pinned: false,
+            depends_on: vec![],
+            private: None,
+            callers: vec![],
             life,
+        };
+        let called = |view: ServiceView, by: &str, requests| {
+            let caller = CallerView { service: by.into(), connections: 1, requests, last_unix_ms: Some(1) };
+            ServiceView { callers: vec![caller], ..view }
         };
         let mut other = Service::new(ServiceKey::new("shop", "zoo"), Arc::default()).status();
         other.state = status.state;
         let services = vec![
-            view(Life::Runs(Box::new(status))),
-            view(Life::nothing(&ServiceKey::new("shop", "db"))),
-            view(Life::Runs(Box::new(other))),
+            called(view(Life::Runs(Box::new(status))), "zoo", 7),
+            called(view(Life::nothing(&ServiceKey::new("shop", "db"))), "web", 1),
+            called(view(Life::Runs(Box::new(other))), "web", 3),
         ];
         vec![LandscapeView { id: "shop".into(), error: None, urls: vec![], services }]
     }

@@ -18,6 +18,6 @@ pub mod token;
 mod why;
 
 pub use events::EventLog;
-pub use model::{ConfigHealth, LandscapeView, Life, Model, Refused, Reloaded, RouterView, ServiceView};
+pub use model::{ConfigHealth, LandscapeView, Life, Model, PrivateView, Refused, Reloaded, RouterView, ServiceView};
 pub use server::AdminServer;
 pub use token::Token;

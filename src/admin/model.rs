@@ -3,6 +3,7 @@
 //! The views are the API's JSON, camelCase; they hold names of environment variables and never a
 //! value of one.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,6 +15,8 @@ use super::EventLog;
 use crate::backend::{BackendError, LogLine, LogQuery};
 use crate::landscape::{ServiceKey, ServiceSpec, Workload};
 use crate::lifecycle::{Command, CommandError, ServiceStatus, Why};
+use crate::observe::calls::CallerView;
+use crate::private;
 
 /// What the admin API needs of the router. Nothing here blocks: views are made from what is known.
 #[async_trait]
@@ -160,9 +163,27 @@ pub struct ServiceView {
     pub note: Option<String>,
     /// Kept awake by an operator.
     pub pinned: bool,
+    /// Services that are awake whenever it is.
+    pub depends_on: Vec<Arc<str>>,
+    /// How other services of its landscape reach it; `None` where they do not find it by name.
+    pub private: Option<PrivateView>,
+    /// Who has called it over the private network since the router started.
+    pub callers: Vec<CallerView>,
     /// Its name, and what it does.
     #[serde(flatten)]
     pub life: Life,
+}
+
+/// How other services of its landscape reach a service, asleep or not.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrivateView {
+    /// Its virtual address.
+    pub address: Ipv4Addr,
+    /// What its address is called, the shortest first.
+    pub names: Vec<String>,
+    /// The ports that its address answers at.
+    pub ports: Vec<u16>,
 }
 
 /// What a service does. In JSON its fields lie among those of its [`ServiceView`].
@@ -208,6 +229,9 @@ impl ServiceView {
             env: spec.env.keys().cloned().collect(),
             note: note.or_else(|| status.as_ref().and_then(|s| s.not_runnable.clone())),
             pinned: status.as_ref().is_some_and(|s| s.why.contains(&Why::Pinned)),
+            depends_on: Vec::new(),
+            private: None,
+            callers: Vec::new(),
             life: match status {
                 Some(status) => Life::Runs(Box::new(status)),
                 None => Life::nothing(&spec.key),
@@ -231,6 +255,14 @@ impl ServiceView {
             Life::Runs(status) => &status.service,
             Life::Nothing { service, .. } => service,
         }
+    }
+}
+
+impl PrivateView {
+    /// How a service with this virtual address is reached.
+    pub fn of(spec: &ServiceSpec, address: Ipv4Addr) -> Self {
+        let names = private::names::names_of(&spec.key.landscape, &spec.key.service);
+        Self { address, names, ports: private::ports_of(spec) }
     }
 }
 

@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::super::{ConfigHealth, EventLog, LandscapeView, Life, Refused, Reloaded, RouterView, ServiceView};
+use super::super::{
+    ConfigHealth, EventLog, LandscapeView, Life, PrivateView, Refused, Reloaded, RouterView, ServiceView,
+};
 use super::*;
 use crate::backend::{Failure, FailureKind, LogLine, LogQuery};
 use crate::landscape::ServiceKey;
 use crate::lifecycle::status::FailureStatus;
 use crate::lifecycle::{Command, Service};
+use crate::observe::calls::CallerView;
 
 /// A router of one landscape with a service that runs and one that is only forwarded to.
 #[derive(Default)]
@@ -35,6 +38,13 @@ fn service(name: &str, kind: &'static str, runs: bool) -> ServiceView {
         env: vec!["API_KEY".into()],
         note: None,
         pinned: false,
+        depends_on: vec!["store".into()],
+        private: Some(PrivateView {
+            address: [10, 212, 0, 7].into(),
+            names: vec![name.into(), format!("ws-server-4711-{name}")],
+            ports: vec![3000],
+        }),
+        callers: vec![CallerView { service: "cron".into(), connections: 2, requests: 7, last_unix_ms: Some(1000) }],
         life: match runs {
             true => {
                 let mut status = Service::new(key, Default::default()).status();
@@ -224,7 +234,14 @@ async fn status_and_metrics_are_open_on_loopback() {
     assert_eq!(r.ask("GET /api/v1/landscapes/4711", "").await.json()["id"], "4711");
     assert_eq!(r.ask("GET /api/v1/landscapes/4711/services/web", "").await.json()["env"], json!(["API_KEY"]));
     let why = r.ask("GET /api/v1/landscapes/4711/services/web/why", "").await.json();
-    assert_eq!(why["sentences"], json!(["It is off; a request wakes it."]));
+    assert_eq!(
+        (&why["sentences"][0], &why["sentences"][1]),
+        (&json!("It is off; a request wakes it."), &json!("Other services reach it as web (10.212.0.7) at port 3000."))
+    );
+    for seen in [&v["landscapes"][0]["services"][1], &why] {
+        let called = json!([{ "service": "cron", "connections": 2, "requests": 7, "lastUnixMs": 1000 }]);
+        assert_eq!((&seen["callers"], &seen["private"]["address"]), (&called, &json!("10.212.0.7")), "{seen}");
+    }
     let metrics = r.ask("GET /metrics", "").await;
     assert_eq!((metrics.status, metrics.body.as_str()), (200, "up 1\n"));
     assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"));

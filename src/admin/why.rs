@@ -1,11 +1,13 @@
 //! Why a service is awake, and when it will sleep: as data and as sentences.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{Life, ServiceView};
+use super::{Life, PrivateView, ServiceView};
 use crate::lifecycle::{ServiceStatus, StateName, Why};
+use crate::observe::calls::CallerView;
 
 /// The answer to `why`.
 #[derive(Debug, Serialize)]
@@ -18,14 +20,20 @@ pub(super) struct WhyView {
     paused: bool,
     why: Vec<Why>,
     seconds_until_sleep: Option<f64>,
+    private: Option<PrivateView>,
+    callers: Vec<CallerView>,
     /// For people, a sentence each.
     sentences: Vec<String>,
 }
 
 impl WhyView {
     pub(super) fn of(view: ServiceView) -> Self {
-        match view.life {
+        let ServiceView { private, callers, .. } = view;
+        let found = found(private.as_ref(), &callers, super::stream::millis(SystemTime::now()));
+        let mut why = match view.life {
             Life::Runs(status) => Self {
+                private,
+                callers,
                 sentences: sentences(&status),
                 landscape: status.landscape,
                 service: status.service,
@@ -43,11 +51,36 @@ impl WhyView {
                     paused: false,
                     why: Vec::new(),
                     seconds_until_sleep: None,
+                    private,
+                    callers,
                     sentences: vec![format!("Nothing runs for it: {note}.")],
                 }
             }
-        }
+        };
+        why.sentences.extend(found);
+        why
     }
+}
+
+/// How other services reach it, and which ones did.
+fn found(private: Option<&PrivateView>, callers: &[CallerView], now: u64) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(PrivateView { address, names, ports }) = private {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        let (name, word) = (names.first().map_or("", String::as_str), if ports.len() == 1 { "port" } else { "ports" });
+        all.push(format!("Other services reach it as {name} ({address}) at {word} {}.", ports.join(", ")));
+    }
+    all.extend(callers.iter().map(|c| call(c, now)));
+    all
+}
+
+fn call(c: &CallerView, now: u64) -> String {
+    let who = if &*c.service == "-" { "What is no service of its landscape" } else { &c.service };
+    let ago = c.last_unix_ms.map(|at| span(now.saturating_sub(at) as f64 / 1000.0));
+    let count = |n: u64, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+    let requests = if c.requests == 0 { String::new() } else { format!(", {}", count(c.requests, "request")) };
+    let ago = ago.map(|ago| format!(" {ago} ago")).unwrap_or_default();
+    format!("{who} called it{ago}: {}{requests}.", count(c.connections, "connection"))
 }
 
 fn sentences(s: &ServiceStatus) -> Vec<String> {
@@ -159,6 +192,29 @@ mod tests {
         assert_eq!(sentences(&status()), ["It is off; a request wakes it."]);
         let starting = ServiceStatus { state: StateName::Starting, held: 2, why: vec![Why::Demand], ..status() };
         assert_eq!(sentences(&starting), ["It is starting; 2 requests wait.", "Requests wait for it."]);
+    }
+
+    #[test]
+    fn who_called_is_told_and_by_which_name() {
+        let address = std::net::Ipv4Addr::new(10, 212, 0, 7);
+        let view = |ports| PrivateView { address, names: vec!["api".into(), "ws-server-4711-api".into()], ports };
+        let caller = |service: &str, connections, requests| CallerView {
+            service: service.into(),
+            connections,
+            requests,
+            last_unix_ms: Some(60_000),
+        };
+        assert_eq!(
+            found(Some(&view(vec![3000])), &[caller("-", 1, 0), caller("web", 2, 40)], 72_000),
+            [
+                "Other services reach it as api (10.212.0.7) at port 3000.",
+                "What is no service of its landscape called it 12 s ago: 1 connection.",
+                "web called it 12 s ago: 2 connections, 40 requests.",
+            ]
+        );
+        let two = &found(Some(&view(vec![80, 3000])), &[], 0)[0];
+        assert!(two.ends_with("at ports 80, 3000."), "{two}");
+        assert!(found(None, &[], 0).is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::router::Router;
-use crate::admin::{EventLog, LandscapeView, Model, Refused, Reloaded, RouterView, ServiceView};
+use crate::admin::{EventLog, LandscapeView, Model, PrivateView, Refused, Reloaded, RouterView, ServiceView};
 use crate::backend::{Backend, LogLine, LogQuery};
 use crate::config::settings::{LandscapeSettings, Settings};
 use crate::landscape::{ServiceKey, ServiceSpec};
@@ -19,9 +19,19 @@ impl Router {
         let (error, services) = match &landscape.spec {
             Ok(spec) => {
                 let base = bases.first().map_or("", String::as_str);
+                let all = self.served.load();
                 let view = |spec: &Arc<ServiceSpec>| {
                     let status = self.lifecycle.get(&spec.key).map(|h| h.status());
-                    ServiceView::of(spec, base, status)
+                    let view = ServiceView::of(spec, base, status);
+                    match all.get(&spec.key) {
+                        Some(served) => ServiceView {
+                            depends_on: served.policy.depends_on.clone(),
+                            private: served.address.map(|address| PrivateView::of(spec, address)),
+                            callers: served.stats.calls.view(),
+                            ..view
+                        },
+                        None => view,
+                    }
                 };
                 (landscape.stale.clone(), spec.services.values().map(view).collect())
             }

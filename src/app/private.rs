@@ -1,7 +1,7 @@
 //! The private network in this process: started where the machine allows it, and told what is served.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{SocketAddrV4, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,12 +10,9 @@ use crate::config::settings::{Policy, PrivateSettings, Protocol, Settings};
 use crate::landscape::{LandscapeId, LandscapeSpec, PathTarget, ServiceKey, ServiceSpec, Workload};
 use crate::lifecycle::Neighbours;
 use crate::listen::Listeners;
-use crate::private::{Ports, PrivateNetwork};
+use crate::private::{Ports, PrivateNetwork, ports_of};
 use crate::proxy::{PrivatePort, PrivatePorts};
 use crate::route::{PrefixTree, Route, strip_prefix_length};
-
-/// The private ports of a headless service that declares none.
-const HEADLESS: [u16; 2] = [80, 3000];
 
 /// The private network, or `None` where it is switched off or cannot be had; the log says why.
 pub(super) async fn start(
@@ -59,26 +56,14 @@ pub(super) fn ports(settings: &Settings) -> Vec<(LandscapeId, Ports)> {
     known.map(of).collect()
 }
 
-fn ports_of(spec: &ServiceSpec) -> Vec<u16> {
-    let declared: Vec<u16> = spec.ports.iter().map(|p| p.number).collect();
-    match spec.workload {
-        Workload::Managed { .. } => Vec::new(),
-        Workload::Headless if declared.is_empty() => HEADLESS.to_vec(),
-        _ => declared,
-    }
-}
-
 /// What requests read: every private port by its virtual address.
-pub(super) fn table(
-    settings: &Settings,
-    served: &HashMap<ServiceKey, Served>,
-    addresses: &HashMap<ServiceKey, Ipv4Addr>,
-) -> PrivatePorts {
+pub(super) fn table(settings: &Settings, served: &HashMap<ServiceKey, Served>) -> PrivatePorts {
     let Some(private) = &settings.private else { return PrivatePorts::default() };
     let known = settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok());
     let services = known.flat_map(|spec| spec.services.values());
     let of = |spec: &Arc<ServiceSpec>| {
-        let (served, address) = (served.get(&spec.key)?, *addresses.get(&spec.key)?);
+        let served = served.get(&spec.key)?;
+        let address = served.address?;
         let each = |number| (SocketAddrV4::new(address, number), Arc::new(port(spec, number, served, private)));
         Some(ports_of(spec).into_iter().map(each).collect::<Vec<_>>())
     };

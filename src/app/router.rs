@@ -158,11 +158,12 @@ impl Router {
                 Some(service) => service.stats().clone(),
                 None => kept().unwrap_or_else(|| Arc::new(ServiceStats::default())),
             };
-            served.insert(key.clone(), Served { policy: policy.clone(), stats, service });
+            let address = addresses.get(key).copied();
+            served.insert(key.clone(), Served { policy: policy.clone(), stats, service, address });
         }
         let table = routes::table(settings, &served)?;
         let rules = Rules::new(settings, self.listeners.addresses(), self.admin);
-        let private = private::table(settings, &served, addresses);
+        let private = private::table(settings, &served);
         self.current.store(Arc::new(Snapshot { table, private, rules }));
         self.served.store(Arc::new(served));
         Ok(())

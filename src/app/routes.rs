@@ -1,6 +1,7 @@
 //! From settings to the table that requests look their way up in.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::config::settings::{Policy, Settings};
@@ -19,6 +20,8 @@ pub struct Served {
     pub stats: Arc<ServiceStats>,
     /// Where requests ask for a replica; `None` where nothing runs for it.
     pub service: Option<Arc<Service>>,
+    /// Its virtual address, where it has one.
+    pub address: Option<Ipv4Addr>,
 }
 
 /// The table of these settings, of which every service is `served`. An error is a contradiction that

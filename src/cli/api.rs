@@ -53,10 +53,30 @@ pub(super) struct Service {
     pub note: Option<String>,
     #[serde(default)]
     pub pinned: bool,
+    #[serde(default)]
+    pub depends_on: Vec<String>,
+    pub private: Option<Private>,
+    #[serde(default)]
+    pub callers: Vec<Caller>,
     /// Absent where nothing runs for it, and then the rest says nothing.
     pub state: Option<String>,
     #[serde(flatten)]
     pub status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Private {
+    pub names: Vec<String>,
+    pub ports: Vec<u16>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Caller {
+    pub service: String,
+    pub connections: u64,
+    pub requests: u64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

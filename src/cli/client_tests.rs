@@ -48,7 +48,7 @@ async fn what_the_router_says_is_understood() {
     let name: Name = "4711".parse().unwrap();
     assert_eq!(name.services(&c).await.unwrap(), ["web"], "those that something runs for");
     let why: Why = c.get(&name.path("web", &["why"])).await.unwrap();
-    assert_eq!(why.sentences, ["It is off; a request wakes it."]);
+    assert_eq!(why.sentences[0], "It is off; a request wakes it.");
     let woken: Service = c.send(Method::POST, &name.path("web", &["wake"])).await.unwrap();
     assert_eq!((woken.name.as_str(), r.fake.commands.lock()[0].as_str()), ("web", "Wake 4711/web"));
     let reloaded: Reloaded = c.send(Method::POST, &path(&["reload"])).await.unwrap();

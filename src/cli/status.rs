@@ -79,13 +79,24 @@ fn text(overview: &Overview, out: &Out) -> String {
     }
     let head = ["SERVICE", "KIND", "STATE", "REPLICAS", "IN FLIGHT", "HELD", "SLEEPS IN", "ADDRESS", "NOTE"];
     let mut rows = vec![head.map(|h| Cell(Tone::Faint, h.to_owned())).to_vec()];
+    // Told only once there is something to tell.
+    let called = overview.landscapes.iter().flat_map(|l| &l.services).any(|s| !s.callers.is_empty());
+    if called {
+        rows[0].insert(CALLERS, Cell(Tone::Faint, "CALLED BY".to_owned()));
+    }
     for landscape in &overview.landscapes {
         if let Some(error) = &landscape.error {
             let kept = if landscape.services.is_empty() { "" } else { "; its last good version is served" };
             let line = format!("{}: ci.yml is not used{kept}: {}", landscape.id, tame(error));
             text.push_str(&format!("{}\n", out.paint(Tone::Bad, &line)));
         }
-        rows.extend(landscape.services.iter().map(|s| row(landscape, s)));
+        for service in &landscape.services {
+            let mut row = row(landscape, service);
+            if called {
+                row.insert(CALLERS, Cell::new(callers(service)));
+            }
+            rows.push(row);
+        }
     }
     if rows.len() > 1 {
         text.push_str(&table(out, &rows));
@@ -93,11 +104,34 @@ fn text(overview: &Overview, out: &Out) -> String {
     text
 }
 
+/// Where its column is: before the note.
+const CALLERS: usize = 8;
+
+fn callers(service: &Service) -> String {
+    const SHOWN: usize = 3;
+    let name = |name: &str| if name == "-" { "others".to_owned() } else { tame(name) };
+    let mut names: Vec<String> = service.callers.iter().take(SHOWN).map(|c| name(&c.service)).collect();
+    match service.callers.len() {
+        0 => "-".into(),
+        n if n > SHOWN => {
+            names.push(format!("{} more", n - SHOWN));
+            names.join(", ")
+        }
+        _ => names.join(", "),
+    }
+}
+
+/// How other services of its landscape reach it.
+fn private(service: &Service) -> Option<String> {
+    let private = service.private.as_ref()?;
+    Some(format!("{}:{}", tame(private.names.first()?), private.ports.first()?))
+}
+
 fn row(landscape: &Landscape, service: &Service) -> Vec<Cell> {
     let name = Cell(Tone::Bold, format!("{}/{}", landscape.id, service.name));
     let address = service.urls.first().or(landscape.urls.first().filter(|_| service.state.is_none()));
     let replica = || service.status.replicas.iter().find_map(|r| r.address.clone());
-    let address = address.cloned().or_else(replica);
+    let address = address.cloned().or_else(|| private(service)).or_else(replica);
     let address = Cell::new(address.unwrap_or_else(|| "-".into()));
     let dash = || Cell(Tone::Faint, "-".into());
     let (Some(word), status) = (&service.state, &service.status) else {
@@ -195,6 +229,24 @@ mod tests {
              4711/api  container  failed  0/1       0          4     pinned     -                            exit status 3 [2J; again in 4s\n\
              4711/db   managed    -       -         -          -     -          http://4711.localhost:8080   not provided here: postgres\n"
         );
+    }
+
+    #[test]
+    fn private_callers_are_named_where_there_are_any() {
+        let caller = |name: &str| json!({ "service": name, "connections": 1, "requests": 0 });
+        let text = shown(json!({
+            "router": {},
+            "landscapes": [{ "id": "1", "error": null, "services": [
+                { "service": "web", "kind": "reactive", "urls": ["http://1.localhost/"], "state": "off" },
+                { "service": "db", "kind": "reactive", "state": "ready", "replicas": [{ "state": "ready", "address": "127.0.0.1:1" }],
+                  "private": { "address": "10.212.0.7", "names": ["db"], "ports": [5432, 1] },
+                  "callers": [caller("-"), caller("a"), caller("b"), caller("c"), caller("d")] },
+            ] }],
+        }));
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with("ADDRESS              CALLED BY             NOTE"), "{text}");
+        assert!(lines[1].contains("http://1.localhost/  -"), "{text}");
+        assert!(lines[2].contains("db:5432              others, a, b, 2 more"), "{text}");
     }
 
     #[test]

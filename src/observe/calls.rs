@@ -38,8 +38,8 @@ pub struct CallerView {
     pub connections: u64,
     /// HTTP requests so far.
     pub requests: u64,
-    /// When it last called.
-    pub last: Option<SystemTime>,
+    /// When it last called, in milliseconds of the wall clock since 1970.
+    pub last_unix_ms: Option<u64>,
 }
 
 impl Calls {
@@ -64,7 +64,7 @@ impl Calls {
             service,
             connections: c.connections.get(),
             requests: c.requests.get(),
-            last: c.last.get().map(|at| SystemTime::UNIX_EPOCH + at),
+            last_unix_ms: c.last.get().map(|at| at.as_millis() as u64),
         };
         self.all().into_iter().map(view).collect()
     }
@@ -117,6 +117,6 @@ mod tests {
         assert_eq!((web.connections.get(), web.open.get(), web.received.get()), (1, 0, 5));
         let names: Vec<_> = calls.view().into_iter().map(|v| v.service).collect();
         assert_eq!(names, ["api".into(), "web".into()] as [Arc<str>; 2]);
-        assert!(calls.view().iter().all(|v| v.last.is_some()));
+        assert!(calls.view().iter().all(|v| v.last_unix_ms.is_some()));
     }
 }

@@ -13,4 +13,19 @@ pub mod ground;
 pub mod names;
 mod network;
 
+use crate::landscape::{ServiceSpec, Workload};
+
 pub use network::{Ports, PrivateNetwork};
+
+/// The private ports of a headless service that declares none.
+const HEADLESS: [u16; 2] = [80, 3000];
+
+/// The ports at which a service's virtual address answers; none where nothing can.
+pub fn ports_of(spec: &ServiceSpec) -> Vec<u16> {
+    let declared: Vec<u16> = spec.ports.iter().map(|p| p.number).collect();
+    match spec.workload {
+        Workload::Managed { .. } => Vec::new(),
+        Workload::Headless if declared.is_empty() => HEADLESS.to_vec(),
+        _ => declared,
+    }
+}

@@ -24,6 +24,23 @@ const PREFIX: &str = "ws-server-";
 /// The longest label of a name (RFC 1035, section 2.3.4).
 const MAX_LABEL: usize = 63;
 
+/// A service may be called so; programs that mean themselves must still reach themselves.
+const LOCALHOST: &str = "localhost";
+
+/// The names of a service in its landscape, the shortest first. A spelling that is no name is left out.
+pub fn names_of(landscape: &str, service: &str) -> Vec<String> {
+    let service = service.to_ascii_lowercase();
+    let label = format!("{PREFIX}{}-{service}", landscape.to_ascii_lowercase());
+    let mut names = Vec::new();
+    if service != LOCALHOST && !service.starts_with(PREFIX) {
+        names.push(service);
+    }
+    if label.len() <= MAX_LABEL {
+        names.extend([label.clone(), format!("{label}.{DOMAIN}")]);
+    }
+    names
+}
+
 /// What a name means in a landscape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -96,8 +113,7 @@ impl Zone {
             return self.service_of(label).map_or(Found::Missing, Found::Address);
         }
         match self.services.get(label) {
-            // A service may be called so; programs that mean themselves must still reach themselves.
-            Some(_) if label == "localhost" => Found::Foreign,
+            Some(_) if label == LOCALHOST => Found::Foreign,
             Some(address) => Found::Address(*address),
             None => Found::Foreign,
         }
@@ -169,6 +185,22 @@ mod tests {
 
     fn shop() -> Zone {
         zone("4711", &[("web", [10, 201, 0, 1]), ("api", [10, 201, 0, 2])])
+    }
+
+    #[test]
+    fn the_names_that_are_told_are_those_that_are_answered() {
+        let long = "s".repeat(60);
+        let services = ["web", "localhost", "ws-server-x", "Cap", &long];
+        let addresses: Vec<_> = (1..).map(|n| [10, 201, 0, n]).zip(services).map(|(a, s)| (s, a)).collect();
+        let zone = zone("4711", &addresses);
+        for (service, address) in addresses {
+            for name in names_of("4711", service) {
+                assert_eq!(zone.answer(&name), Found::Address(address.into()), "{name}");
+            }
+        }
+        assert_eq!(names_of("4711", "web"), ["web", "ws-server-4711-web", "ws-server-4711-web.workspaces"]);
+        assert_eq!(names_of("4711", "localhost"), ["ws-server-4711-localhost", "ws-server-4711-localhost.workspaces"]);
+        assert_eq!(names_of("4711", &long), [long]);
     }
 
     #[test]
