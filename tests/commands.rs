@@ -204,6 +204,25 @@ fn status_is_a_table_without_colours_for_programs_and_json_on_request() {
 }
 
 #[test]
+fn callers_are_proposed_as_a_configuration_that_is_good() {
+    let rig = Rig::new(Router::default());
+    let part = rig.run(&["status", "shop", "--propose"]).ok();
+    assert!(part.contains("      zoo: { dependsOn: [web] }   # new: web (1 connection, 7 requests)\n"), "{part}");
+    assert!(part.contains("# Left out: shop/web → zoo: together with zoo → web"), "{part}");
+    assert!(part.contains("# Left out: shop/web → db: nothing runs for it here"), "{part}");
+    let ci = "schemaVersion: v0.4\nrun:\n  web: {steps: [{command: x}]}\n  zoo: {steps: [{command: x}]}\n";
+    fs::write(rig.home.path().join("ci.yml"), ci).unwrap();
+    let whole = part.replace("  - id: shop\n", "  - id: shop\n    root: .\n");
+    let file = rig.home.path().join("router.yaml");
+    fs::write(&file, format!("state: ../state\n{whole}")).unwrap();
+    let check = rig.run(&["check", "--config", file.to_str().unwrap()]);
+    assert!(check.code == Some(0) && !check.out.contains("warning: landscapes"), "{check:?}");
+    let json: serde_json::Value = serde_json::from_str(&rig.run(&["status", "--propose", "--json"]).ok()).unwrap();
+    assert_eq!(json["landscapes"][0]["services"]["zoo"]["dependsOn"], serde_json::json!(["web"]));
+    assert!(rig.run(&["status", "shup", "--propose"]).failed(1).contains("Did you mean shop?"));
+}
+
+#[test]
 fn commands_find_the_token_and_tell_what_is_so() {
     let rig = Rig::new(Router::default());
     assert!(rig.run(&["why", "shop/web"]).ok().contains("It is off; a request wakes it."));

@@ -10,6 +10,7 @@ pub mod events;
 pub mod explain;
 pub mod logs;
 mod mistakes;
+mod propose;
 mod remote;
 pub mod run;
 pub mod schema;

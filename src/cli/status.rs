@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::api::{Landscape, Overview, Service, Status};
 use super::client::Client;
+use super::propose;
 use super::remote::{Failure, Name, Remote, path, run};
 use super::terminal::{Cell, Out, Tone, span, table, tame};
 
@@ -19,6 +20,9 @@ pub struct Args {
     /// Show it again every second, until Ctrl-C
     #[arg(long, short)]
     watch: bool,
+    /// Show which services called each other without `dependsOn`, as a part of a router.yaml
+    #[arg(long, conflicts_with = "watch")]
+    propose: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -46,15 +50,19 @@ async fn shown(client: &Client, args: &Args, out: &Out) -> Result<String, Failur
         // Asked for by itself, so that the router tells of a name that does not exist.
         let segments = ["landscapes", &name.landscape, "services", name.service.as_deref().unwrap_or_default()];
         let own: Value = client.get(&path(if name.service.is_some() { &segments } else { &segments[..2] })).await?;
-        if args.remote.json {
+        if args.remote.json && !args.propose {
             return Ok(format!("{own}\n"));
         }
     }
-    if args.remote.json {
+    if args.remote.json && !args.propose {
         return Ok(format!("{all}\n"));
     }
     let strange = |e: serde_json::Error| Failure::Strange { url: client.url().to_owned(), why: e.to_string() };
     let mut overview: Overview = serde_json::from_value(all).map_err(strange)?;
+    if args.propose {
+        let shown = if args.remote.json { propose::in_json } else { propose::in_yaml };
+        return Ok(shown(&overview.landscapes, args.name.as_ref()));
+    }
     if let Some(name) = &args.name {
         overview.landscapes.retain(|l| l.id == name.landscape);
         for landscape in &mut overview.landscapes {
