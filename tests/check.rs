@@ -28,10 +28,30 @@ const ROUTER: &str = "landscapes:\n  - id: shop\n    root: shop\n";
 
 #[test]
 fn a_good_file_exits_with_0_and_a_sum() {
-    let dir = folder(&[("router.yaml", ROUTER), ("shop/ci.yml", CI)]);
+    // What this machine lacks for a private network is no part of the sum.
+    let alone = format!("private: \"off\"\n{ROUTER}");
+    let dir = folder(&[("router.yaml", &alone), ("shop/ci.yml", CI)]);
     let output = router(dir.path(), &["check", "--config", "router.yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).ends_with("router.yaml: good, 1 landscape, 1 service: 1 note\n"), "{}", text(&output));
+}
+
+#[test]
+fn what_this_machine_lacks_for_a_private_network_is_no_mistake() {
+    let dir = folder(&[("router.yaml", ROUTER), ("shop/ci.yml", CI)]);
+    // Even root, without a right.
+    let mut check = match rustix::process::geteuid().is_root() {
+        true => Command::new("setpriv"),
+        false => Command::new("env"),
+    };
+    if check.get_program() == "setpriv" {
+        check.args(["--bounding-set=-all", "--inh-caps=-all", "--"]);
+    }
+    check.args([env!("CARGO_BIN_EXE_landscape-router"), "check", "--config", "router.yaml"]);
+    let output = check.current_dir(dir.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output).contains("note: private: services do not find each other by name here: "), "{output:?}");
+    assert!(!dir.path().join(".landscape-router").exists());
 }
 
 #[test]

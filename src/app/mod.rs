@@ -196,7 +196,8 @@ async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
         tracing::info!("listening on http://{address}");
     }
     if policies(&settings).any(|p| p.backend == BackendKind::Process) {
-        tracing::warn!("{}", process::trust_notice());
+        let apart = router.network.is_some() && settings.process.namespaces;
+        tracing::warn!("{}", process::trust_notice(apart));
     }
     let services = router.served.load().len();
     tracing::info!("ready: {} landscapes, {services} services", settings.landscapes.len());

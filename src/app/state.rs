@@ -113,14 +113,21 @@ impl State {
     }
 }
 
+/// The name of the installation whose state folder this is, if it has one yet. Makes nothing.
+pub fn known_instance(state: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(state.join("instance")) {
+        Ok(text) if is_instance(text.trim()) => Ok(Some(text.trim().to_owned())),
+        Ok(_) => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 fn instance(state: &Path) -> Result<String, StateError> {
     let path = state.join("instance");
     let io = |source| StateError::Io { path: path.clone(), source };
-    match fs::read_to_string(&path) {
-        Ok(text) if is_instance(text.trim()) => return Ok(text.trim().to_owned()),
-        Ok(_) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(io(e)),
+    if let Some(known) = known_instance(state).map_err(io)? {
+        return Ok(known);
     }
     let name = format!("{:016x}", fastrand::u64(..));
     let fresh = state.join(format!("instance.{}", std::process::id()));

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::mistakes;
 use super::terminal::{Out, Tone};
+use super::{machine, mistakes};
 use crate::config::settings::{BackendKind, Settings};
 use crate::config::{self, Purpose};
 use crate::landscape;
+use crate::private::ground;
 use crate::yaml::{self, Diagnostics, Mistake, Place, Severity};
 
 /// Arguments of `check`.
@@ -72,7 +73,11 @@ fn router(file: &Path) -> Judged {
     let loaded = config::load(file, Purpose::Check);
     let mut mistakes = loaded.mistakes;
     let holds = loaded.settings.as_ref().map(contents).unwrap_or_default();
-    mistakes.extend(loaded.settings.as_ref().and_then(|s| trust_domain(s, file)));
+    if let Some(settings) = &loaded.settings {
+        let survey = ground::rights();
+        mistakes.extend(machine::private(settings, file, &survey));
+        mistakes.extend(trust_domain(settings, file, machine::apart(settings, &survey)));
+    }
     Judged { mistakes, holds }
 }
 
@@ -86,8 +91,8 @@ fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-/// Processes of one user can read and signal each other.
-fn trust_domain(settings: &Settings, file: &Path) -> Option<Mistake> {
+/// Processes of one user can read, trace and signal each other.
+fn trust_domain(settings: &Settings, file: &Path, apart: bool) -> Option<Mistake> {
     let on_processes = settings.landscapes.iter().filter(|l| {
         let Ok(spec) = &l.spec else { return false };
         let runs = |name: &str| spec.services.get(name).is_some_and(|s| s.runs());
@@ -99,7 +104,11 @@ fn trust_domain(settings: &Settings, file: &Path) -> Option<Mistake> {
         file: Arc::new(file.to_owned()),
         place: Place::default(),
         field: "backend".into(),
-        message: format!("all processes of {} are one trust domain", count(landscapes, "landscape")),
+        message: {
+            let all = format!("all processes of {} are one trust domain", count(landscapes, "landscape"));
+            let networks = "their networks are apart, their users and files are not";
+            if apart { format!("{all}: {networks}") } else { all }
+        },
         remedy: Some("run what does not trust each other with `backend: docker`".into()),
         excerpt: None,
     })

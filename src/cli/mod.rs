@@ -9,6 +9,7 @@ pub mod demo;
 pub mod events;
 pub mod explain;
 pub mod logs;
+mod machine;
 mod mistakes;
 mod propose;
 mod remote;

@@ -15,7 +15,7 @@ mod network;
 
 use crate::landscape::{ServiceSpec, Workload};
 
-pub use network::{Ports, PrivateNetwork};
+pub use network::{Ports, PrivateNetwork, usual_range};
 
 /// The private ports of a headless service that declares none.
 const HEADLESS: [u16; 2] = [80, 3000];

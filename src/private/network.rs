@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use super::addresses::{Book, hash};
 use super::dns::{Forwarder, Server};
 use super::ground::filter::{self, Kind, Redirect, Transport};
-use super::ground::{self, Ground};
+use super::ground::{self, Ground, Lack};
 use super::names::Zone;
 use crate::backend::{Attached, Network};
 use crate::config::settings::PrivateSettings;
@@ -32,8 +32,6 @@ use crate::proxy::Segment;
 const BACKLOG: i32 = 4096;
 /// Landscapes' networks are of this size.
 const PIECE: u8 = 24;
-/// Whether this machine forwards packets: what every engine switches on, too, that has networks of its own.
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Where virtual addresses come from unless the configuration says otherwise: the first that is free.
 const USUAL: [&str; 4] = ["10.212.0.0/16", "172.29.0.0/16", "192.168.192.0/20", "198.18.0.0/16"];
 
@@ -101,12 +99,12 @@ impl PrivateNetwork {
         }
         let range = match settings.addresses {
             Some(range) => range,
-            None => usual(instance)?,
+            None => usual_range(instance).map_err(|lack| lack.to_string())?,
         };
         let subnets = if settings.subnets_given { &settings.subnets[..] } else { &[] };
         let ground = Ground::open(instance, range, subnets).map_err(|lack| lack.to_string())?;
         if let Some(lack) = rights.egress.filter(|_| settings.egress)
-            && let Err(e) = std::fs::write(FORWARDING, "1")
+            && let Err(e) = ground::forward()
         {
             tracing::warn!("{lack}; the router may not set it itself: {e}");
         }
@@ -337,12 +335,14 @@ fn interface(prefix: &str, parts: &[&str]) -> String {
 }
 
 /// The first of the usual ranges that nothing on this machine uses.
-fn usual(instance: &str) -> Result<Ipv4Net, String> {
+pub fn usual_range(instance: &str) -> Result<Ipv4Net, Lack> {
     let taken: Vec<Ipv4Net> =
         ground::taken(instance).map(|all| all.into_iter().map(|t| t.net).collect()).unwrap_or_default();
     let candidates: Vec<Ipv4Net> = USUAL.iter().filter_map(|net| net.parse().ok()).collect();
-    ground::pick_range(&candidates, &taken)
-        .ok_or_else(|| "none of the usual ranges for virtual addresses is free here: set private.addresses".into())
+    ground::pick_range(&candidates, &taken).ok_or_else(|| {
+        let what = "none of the usual ranges for virtual addresses is free here";
+        Lack::new(what, "set `private.addresses` to one that is")
+    })
 }
 
 #[async_trait]

@@ -77,11 +77,17 @@ pub fn user(spec: &ServiceSpec, own: Own) -> Result<Option<UserSpec>, String> {
     Ok(Some(UserSpec { uid, gid, groups: vec![WORKSPACE_GROUP] }))
 }
 
-/// What an operator should know who runs several landscapes as processes: shown by `check` and at
-/// the start, when at least one service runs here.
-pub fn trust_notice() -> &'static str {
-    "the process backend has no namespaces: all processes of one user are one trust domain, whatever their landscape, \
-     and reach each other's ports and files; use `backend: docker` for what must be kept apart"
+/// What an operator should know who runs several landscapes as processes, told at the start when at least
+/// one service runs here; `apart`: replicas have network namespaces of their own.
+pub fn trust_notice(apart: bool) -> &'static str {
+    if apart {
+        "processes have networks of their own, and nothing else: whatever their landscape, those of one user are one \
+         trust domain, reach each other's files and memory, and by these each other's networks; those of root leave \
+         theirs as they like; use `backend: docker` for what must be kept apart"
+    } else {
+        "the process backend has no namespaces here: all processes of one user are one trust domain, whatever their \
+         landscape, and reach each other's ports and files; use `backend: docker` for what must be kept apart"
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub use names::bridge_name;
 pub use namespace::Namespace;
 pub use nft::apply;
 pub use ranges::{Taken, pick_range};
-pub use survey::{Lack, Survey, rights};
+pub use survey::{Lack, Survey, forward, may_forward, rights};
 use wire::Wire;
 
 /// The kernel's number of an interface.
@@ -48,6 +48,12 @@ pub fn index_of(interface: &str) -> io::Result<u32> {
 /// The addresses that this machine uses beside those of `instance`: what [`pick_range`] must avoid.
 pub fn taken(instance: &str) -> io::Result<Vec<Taken>> {
     ranges::taken(&mut Wire::open()?, &names::bridge_prefix(instance))
+}
+
+/// Whether these ranges are apart and nothing on this machine uses them beside `instance`.
+pub fn vacant(instance: &str, wanted: &[Ipv4Net]) -> Result<(), Lack> {
+    // What this machine uses can be asked by everyone; where not, opening the ground says more.
+    ranges::check(wanted, &taken(instance).unwrap_or_default())
 }
 
 /// Keeps the replicas on a bridge that others look after, as an engine does, from each other past the

@@ -22,7 +22,7 @@ pub struct Lack {
 }
 
 impl Lack {
-    pub(super) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what: what.into(), remedy: remedy.into() }
     }
 
@@ -149,8 +149,21 @@ fn try_filters() -> Result<(), Lack> {
     })
 }
 
+/// Whether this machine forwards packets: what every engine switches on, too, that has networks of its own.
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// Has this machine forward packets.
+pub fn forward() -> io::Result<()> {
+    std::fs::write(FORWARDING, "1")
+}
+
+/// Whether [`forward`] would be allowed.
+pub fn may_forward() -> bool {
+    std::fs::OpenOptions::new().write(true).open(FORWARDING).is_ok()
+}
+
 fn forwarding_lack() -> Option<Lack> {
-    let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default();
+    let forwarding = std::fs::read_to_string(FORWARDING).unwrap_or_default();
     (forwarding.trim() != "1").then(|| {
         Lack::new(
             "replicas cannot reach the outside, because this machine forwards no packets",
