@@ -126,7 +126,7 @@ async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
     let stats = Arc::new(RouterStats::default());
     stats.began(sound);
     let access_log = AccessLogWriter::start(settings.access_log.as_ref(), stats.access_log_dropped.clone())?;
-    let rules = Rules::new(&settings, Vec::new(), None);
+    let rules = Rules::new(&settings, Vec::new(), None, None);
     let current =
         Arc::new(ArcSwap::from_pointee(Snapshot { table: Table::default(), private: PrivatePorts::default(), rules }));
     let targets = Targets::with_native_roots(Handle::current())?;

@@ -162,7 +162,8 @@ impl Router {
             served.insert(key.clone(), Served { policy: policy.clone(), stats, service, address });
         }
         let table = routes::table(settings, &served)?;
-        let rules = Rules::new(settings, self.listeners.addresses(), self.admin);
+        let range = self.network.as_ref().map(|n| n.range());
+        let rules = Rules::new(settings, self.listeners.addresses(), self.admin, range);
         let private = private::table(settings, &served);
         self.current.store(Arc::new(Snapshot { table, private, rules }));
         self.served.store(Arc::new(served));
