@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -9,6 +10,8 @@ use super::remote::Failure;
 use super::terminal::{Out, tame};
 use crate::config::settings::{BackendKind, Mode, Settings};
 use crate::config::{Purpose, load};
+use crate::landscape::{ServiceKey, ServiceSpec};
+use crate::private::{names::names_of, ports_of};
 use crate::route::{Destination, Explanation, Outcome, TableBuilder};
 use crate::yaml::Severity;
 
@@ -97,6 +100,27 @@ fn behind(settings: &Settings, to: &Destination) -> Option<Behind> {
     })
 }
 
+/// A service as its landscape's other services find it.
+struct Private<'s> {
+    service: &'s ServiceSpec,
+    names: Vec<String>,
+    ports: Vec<u16>,
+}
+
+/// The service whose private name this host is.
+fn private<'s>(settings: &'s Settings, host: &str) -> Option<Private<'s>> {
+    settings.private.as_ref()?;
+    let specs = settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok());
+    let of = |service: &'s Arc<ServiceSpec>| Private {
+        service,
+        names: names_of(&service.key.landscape, &service.key.service),
+        ports: ports_of(service),
+    };
+    // An alias is another service's in every landscape.
+    let long = |p: &Private<'_>| p.names.iter().any(|n| n == host && *n != p.service.key.service.to_ascii_lowercase());
+    specs.flat_map(|spec| spec.services.values()).map(of).find(long).filter(|p| !p.ports.is_empty())
+}
+
 fn in_words(settings: &Settings, explanation: &Explanation) -> Result<String, Failure> {
     let mut text: String = explanation.to_string().lines().map(|line| format!("{}\n", tame(line))).collect();
     if let Outcome::Found { routes } = &explanation.outcome {
@@ -106,6 +130,12 @@ fn in_words(settings: &Settings, explanation: &Explanation) -> Result<String, Fa
                 text += &format!("replicas   {replicas} of {name} by the {backend} backend, {mode}, plan {plan}\n");
             }
         }
+    }
+    if let Some(Private { service, ports, .. }) = private(settings, &explanation.host) {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        let (service, landscape) = (&service.key, &service.key.landscape);
+        let ports = ports.join(", ");
+        text += &format!("private    {service} has this name among the services of {landscape} alone, port {ports}\n");
     }
     Ok(text)
 }
@@ -122,6 +152,13 @@ fn in_json(settings: &Settings, explanation: &Explanation) -> Result<String, Fai
                 shown.insert("mode".into(), json!(behind.mode));
             }
         }
+    }
+    if let (Some(Private { service, names, ports }), Value::Object(shown)) =
+        (private(settings, &explanation.host), &mut value)
+    {
+        let ServiceKey { landscape, service } = &service.key;
+        let found = json!({ "landscape": landscape, "service": service, "names": names, "ports": ports });
+        shown.insert("private".into(), found);
     }
     Ok(serde_json::to_string_pretty(&value).map_err(broken)? + "\n")
 }
@@ -200,5 +237,12 @@ run:
         assert_eq!(json["routes"][0]["rewritten"], "/v1/z");
         assert!(json["routes"][0].get("replicas").is_none(), "nothing runs behind a target");
         assert_eq!(of("nobody.example").outcome, Outcome::UnknownHost);
+        let inside = of("WS-server-4711-web.workspaces:3000");
+        let words = in_words(&settings, &inside).unwrap();
+        let says = "private    4711/web has this name among the services of 4711 alone, port 3000\n";
+        assert!(inside.outcome == Outcome::UnknownHost && words.ends_with(says), "{words}");
+        let json: Value = serde_json::from_str(&in_json(&settings, &of("ws-server-4711-ext")).unwrap()).unwrap();
+        assert_eq!((&json["private"]["names"][0], &json["private"]["ports"]), (&json!("ext"), &json!([80, 3000])));
+        assert!(!in_words(&settings, &of("web")).unwrap().contains("private"), "every landscape may have one");
     }
 }
