@@ -49,6 +49,9 @@ pub fn before_exec(command: &mut Command, setup: ChildSetup) {
         if let Some(uid) = uid {
             rustix::thread::set_thread_uid(uid)?;
         }
+        // Rights that a router without root was given for networks are not its replicas': by them these
+        // would leave their own.
+        rustix::thread::clear_ambient_capability_set()?;
         // After the change of user, which would clear it: without its shim nothing would end it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         Ok(())
@@ -128,4 +131,32 @@ pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor moves into the result, which gives it away only after deregistering;
     // nothing here hands out a second owner that could close it before.
     Ok(unsafe { AsyncFd::register(fd) }?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
+
+    use super::*;
+
+    #[test]
+    fn a_child_gets_no_right_that_the_router_was_given() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: giving capabilities away needs root");
+            return;
+        }
+        // They are a thread's own.
+        let child = std::thread::spawn(|| {
+            let mut sets = capabilities(None).unwrap();
+            sets.inheritable |= CapabilitySet::NET_ADMIN;
+            set_capabilities(None, sets).unwrap();
+            configure_capability_in_ambient_set(CapabilitySet::NET_ADMIN, true).unwrap();
+            let mut command = Command::new("grep");
+            command.args(["CapAmb", "/proc/self/status"]);
+            before_exec(&mut command, ChildSetup::default());
+            command.output().unwrap()
+        });
+        let output = child.join().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "CapAmb:\t0000000000000000\n");
+    }
 }

@@ -8,7 +8,8 @@
 //! made from inside its [`Namespace`].
 //!
 //! Everything here blocks, for milliseconds at most where it does not say otherwise, and speaks of the
-//! namespace of the calling thread. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN. IPv4 only.
+//! namespace of the calling thread. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN, and
+//! CAP_SYS_PTRACE to find the namespace of a replica. IPv4 only.
 
 mod attach;
 mod engine_rules;
@@ -35,6 +36,7 @@ pub use names::bridge_name;
 pub use namespace::Namespace;
 pub use nft::apply;
 pub use ranges::{Taken, pick_range};
+use survey::RIGHTS;
 pub use survey::{Lack, Survey, forward, may_forward, rights};
 use wire::Wire;
 
@@ -89,12 +91,8 @@ impl Ground {
     /// `subnets`, from which bridges will get theirs; what an earlier router of the instance left is its own.
     pub fn open(instance: &str, range: Ipv4Net, subnets: &[Ipv4Net]) -> Result<Self, Lack> {
         let range = range.trunc();
-        let failed = |error: io::Error| {
-            Lack::new(
-                format!("the private range {range} cannot be made local ({error})"),
-                "run the router as root, or with the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN",
-            )
-        };
+        let failed =
+            |error: io::Error| Lack::new(format!("the private range {range} cannot be made local ({error})"), RIGHTS);
         let mut wire = Wire::open().map_err(failed)?;
         let taken = ranges::taken(&mut wire, &names::bridge_prefix(instance)).map_err(failed)?;
         let wanted: Vec<Ipv4Net> = std::iter::once(range).chain(subnets.iter().map(Ipv4Net::trunc)).collect();

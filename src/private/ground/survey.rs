@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rustix::thread::CapabilitySet;
 
 use super::attach::gateway_of;
 use super::filter::{self, Kind, Redirect, Segment, Transport};
@@ -36,6 +37,10 @@ impl Lack {
         &self.remedy
     }
 }
+
+/// How to get the rights.
+pub(super) const RIGHTS: &str =
+    "run the router as root, or with the capabilities CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_SYS_PTRACE";
 
 /// The rights and tools of this process, each there or lacking.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,20 +81,27 @@ impl fmt::Display for Survey {
 /// Looks at what is possible here. Tries it in a namespace that is gone afterwards; takes some 10 ms.
 pub fn rights() -> Survey {
     let egress = forwarding_lack();
-    if let Err(lack) = may_change_links() {
+    if let Err(lack) = may_change_links().and_then(|()| may_enter()) {
         return Survey { namespaces: Some(lack), filters: None, egress };
     }
     match namespace::make(|| Ok((try_links(), try_filters()))) {
         Ok((_, (namespaces, filters))) => Survey { namespaces: namespaces.err(), filters: filters.err(), egress },
         Err(error) => Survey {
-            namespaces: Some(Lack::new(
-                format!("network namespaces cannot be made ({error})"),
-                "run the router as root, or with the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN",
-            )),
+            namespaces: Some(Lack::new(format!("network namespaces cannot be made ({error})"), RIGHTS)),
             filters: None,
             egress,
         },
     }
+}
+
+/// A replica's namespace is found by a process in it, which is kept from others of the same user.
+fn may_enter() -> Result<(), Lack> {
+    let missing = match rustix::thread::capabilities(None) {
+        Ok(sets) if sets.effective.contains(CapabilitySet::SYS_PTRACE) => return Ok(()),
+        Ok(_) => "CAP_SYS_PTRACE is missing".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Lack::new(format!("the namespaces of replicas cannot be entered ({missing})"), RIGHTS))
 }
 
 /// The kernel looks at the right first and for the interface, which nobody has, then.
@@ -97,11 +109,9 @@ fn may_change_links() -> Result<(), Lack> {
     let nobody = LinkUnspec::new_with_name("lr-no-such-link").build();
     let answer = Wire::open().and_then(|mut wire| wire.change(RouteNetlinkMessage::DelLink(nobody), 0));
     match answer {
-        Err(error) if error.raw_os_error() != Some(libc::ENODEV) => Err(Lack::new(
-            format!("the network of this machine cannot be changed ({error})"),
-            "run the router as root, or with the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN, and in a container \
-             with --privileged --network host",
-        )),
+        Err(error) if error.raw_os_error() != Some(libc::ENODEV) => {
+            Err(Lack::new(format!("the network of this machine cannot be changed ({error})"), RIGHTS))
+        }
         _ => Ok(()),
     }
 }
