@@ -181,9 +181,11 @@ fn scalar(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Services, each with what it depends on and who called it how often.
-    fn landscape(services: &[(&str, &[&str], &[(&str, u64)])]) -> [Landscape; 1] {
-        let service = |(name, needs, callers): &(&str, &[&str], &[(&str, u64)])| {
+    /// A service, what it depends on, and who called it how often.
+    type Seen<'s> = (&'s str, &'s [&'s str], &'s [(&'s str, u64)]);
+
+    fn landscape(services: &[Seen<'_>]) -> [Landscape; 1] {
+        let service = |(name, needs, callers): &Seen<'_>| {
             let callers: Vec<_> =
                 callers.iter().map(|(s, n)| json!({ "service": s, "connections": n, "requests": 0 })).collect();
             let state = if *name == "ext" { Value::Null } else { "ready".into() };
