@@ -4,8 +4,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
-
 use crate::app::state;
 use crate::config::settings::{BackendKind, PrivateSettings, Settings};
 use crate::private::ground::{self, Lack, Survey};
@@ -73,12 +71,11 @@ fn overlaps(private: &PrivateSettings, state: &Path) -> Vec<(&'static str, Lack)
     };
     // Without a state there is nothing of it either.
     let instance = instance.as_deref().unwrap_or_default();
-    let vacant = |net: Ipv4Net| ground::vacant(instance, &[net]).err();
     let addresses = match private.addresses {
-        Some(net) => vacant(net),
+        Some(net) => ground::vacant(instance, &[net], &[]).err(),
         None => usual_range(instance).err(),
     };
-    let subnets = private.subnets.iter().filter_map(|net| vacant(*net));
+    let subnets = private.subnets.iter().filter_map(|net| ground::vacant(instance, &[], &[*net]).err());
     let mut all: Vec<_> = addresses.map(|lack| ("private.addresses", lack)).into_iter().collect();
     all.extend(subnets.map(|lack| ("private.subnets", lack)));
     all
@@ -87,6 +84,8 @@ fn overlaps(private: &PrivateSettings, state: &Path) -> Vec<(&'static str, Lack)
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+
+    use ipnet::Ipv4Net;
 
     use super::*;
     use crate::config::{Purpose, load};

@@ -289,10 +289,7 @@ impl PrivateNetwork {
         used.extend(all.landscapes.values().filter_map(|l| l.net));
         let pieces = self.settings.subnets.iter().flat_map(|net| net.subnets(PIECE.max(net.prefix_len())));
         let pieces: Vec<Ipv4Net> = pieces.flatten().collect();
-        let start = usize::try_from(hash(id) % pieces.len().max(1) as u64).unwrap_or(0);
-        let (before, from) = pieces.split_at(start);
-        let candidates = [from, before].concat();
-        let net = ground::pick_range(&candidates, &used).ok_or_else(|| {
+        let net = piece(&pieces, &format!("{}/{id}", self.instance), &used).ok_or_else(|| {
             io::Error::other("private.subnets has no network left for another landscape: add one that is free here")
         })?;
         all.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).net = Some(net);
@@ -327,6 +324,13 @@ impl Landscape {
         let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(id, range)));
         Self { zone, ports: Vec::new(), net: None, taken: HashSet::new() }
     }
+}
+
+/// One of `pieces` that overlaps none of `used`: where the name leads, else the next one.
+fn piece(pieces: &[Ipv4Net], name: &str, used: &[Ipv4Net]) -> Option<Ipv4Net> {
+    let start = usize::try_from(hash(name) % pieces.len().max(1) as u64).unwrap_or(0);
+    let free = |piece: &&Ipv4Net| !used.iter().any(|net| net.contains(*piece) || piece.contains(net));
+    pieces.iter().cycle().skip(start).take(pieces.len()).find(free).copied()
 }
 
 /// A name for an interface: at most 15 bytes.
@@ -395,5 +399,22 @@ impl Network for PrivateNetwork {
         if let Err(e) = self.settle().await {
             tracing::warn!("the private network could not be changed: {e}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_nobody_elses() {
+        let range: Ipv4Net = "10.214.0.0/22".parse().unwrap();
+        let pieces: Vec<Ipv4Net> = range.subnets(PIECE).unwrap().collect();
+        let mut used: Vec<Ipv4Net> = vec!["10.214.1.1/26".parse().unwrap()];
+        while let Some(next) = piece(&pieces, "a/shop", &used) {
+            assert!(next != pieces[1] && !used.contains(&next), "{next}");
+            used.push(next);
+        }
+        assert_eq!(used.len(), pieces.len());
     }
 }

@@ -52,10 +52,11 @@ pub fn taken(instance: &str) -> io::Result<Vec<Taken>> {
     ranges::taken(&mut Wire::open()?, &names::bridge_prefix(instance))
 }
 
-/// Whether these ranges are apart and nothing on this machine uses them beside `instance`.
-pub fn vacant(instance: &str, wanted: &[Ipv4Net]) -> Result<(), Lack> {
+/// Whether these ranges are apart and nothing on this machine uses them beside `instance`; of those to `cut`
+/// from other routers may have pieces.
+pub fn vacant(instance: &str, whole: &[Ipv4Net], cut: &[Ipv4Net]) -> Result<(), Lack> {
     // What this machine uses can be asked by everyone; where not, opening the ground says more.
-    ranges::check(wanted, &taken(instance).unwrap_or_default())
+    ranges::check(whole, cut, &taken(instance).unwrap_or_default())
 }
 
 /// Keeps the replicas on a bridge that others look after, as an engine does, from each other past the
@@ -88,15 +89,16 @@ pub struct Ground {
 
 impl Ground {
     /// Makes `range`, the virtual addresses, local. Nothing else of this machine may use it, nor
-    /// `subnets`, from which bridges will get theirs; what an earlier router of the instance left is its own.
+    /// `subnets`, from which bridges will get theirs; what an earlier router of the instance left is its own,
+    /// and what other routers cut from them is theirs.
     pub fn open(instance: &str, range: Ipv4Net, subnets: &[Ipv4Net]) -> Result<Self, Lack> {
         let range = range.trunc();
         let failed =
             |error: io::Error| Lack::new(format!("the private range {range} cannot be made local ({error})"), RIGHTS);
         let mut wire = Wire::open().map_err(failed)?;
         let taken = ranges::taken(&mut wire, &names::bridge_prefix(instance)).map_err(failed)?;
-        let wanted: Vec<Ipv4Net> = std::iter::once(range).chain(subnets.iter().map(Ipv4Net::trunc)).collect();
-        ranges::check(&wanted, &taken)?;
+        let cut: Vec<Ipv4Net> = subnets.iter().map(Ipv4Net::trunc).collect();
+        ranges::check(&[range], &cut, &taken)?;
         let loopback = wire.link("lo").map_err(failed)?.map_or(1, |link| link.index);
         wire.make_local(range, names::route_metric(instance), loopback).map_err(failed)?;
         Ok(Self { instance: instance.to_owned(), range, loopback })

@@ -15,6 +15,11 @@ pub fn bridge_name(instance: &str, landscape: &str) -> String {
     format!("{}{:08x}", bridge_prefix(instance), hash(&[instance, landscape]) >> 32)
 }
 
+/// Whether a router, of whatever instance, may have made a bridge of this name.
+pub(super) fn is_bridge_name(name: &str) -> bool {
+    name.strip_prefix("lr").is_some_and(|rest| rest.len() == 13 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// The name of an instance's table of filters. An identifier of nft's language is made of letters,
 /// digits and underscores; an instance with anything else is told apart by its hash.
 pub(super) fn table_name(instance: &str) -> String {
@@ -67,6 +72,7 @@ mod tests {
         assert_eq!(name, bridge_name("b7effa5ffa8e", "4711"));
         assert_eq!(name.len(), 15);
         assert!(name.starts_with(&bridge_prefix("b7effa5ffa8e")));
+        assert!(is_bridge_name(&name) && !is_bridge_name("lr-probe") && !is_bridge_name("docker0"));
         assert_ne!(name, bridge_name("b7effa5ffa8e", "4712"));
         assert_ne!(name, bridge_name("other", "4711"));
     }

@@ -5,6 +5,7 @@ use std::io;
 use ipnet::Ipv4Net;
 
 use super::links::names_of;
+use super::names::is_bridge_name;
 use super::survey::Lack;
 use super::wire::Wire;
 
@@ -15,6 +16,8 @@ pub struct Taken {
     pub net: Ipv4Net,
     /// By what, for people.
     pub by: String,
+    /// By a bridge of another router: of a range that both cut from, a piece.
+    pub piece: bool,
 }
 
 /// The first of `candidates` that overlaps none of `taken`.
@@ -31,28 +34,33 @@ pub(super) fn taken(wire: &mut Wire, ours: &str) -> io::Result<Vec<Taken>> {
     for (index, address) in wire.addresses()? {
         let name = name(Some(index));
         if !name.starts_with(ours) {
-            all.push(Taken { net: address, by: format!("the address {address} of the interface {name}") });
+            let by = format!("the address {address} of the interface {name}");
+            all.push(Taken { net: address.trunc(), by, piece: is_bridge_name(name) });
         }
     }
     for (net, interface, made_local) in wire.routes()? {
         let name = name(interface);
         if !made_local && !name.starts_with(ours) {
-            all.push(Taken { net, by: format!("the route to {net} by {name}") });
+            let by = format!("the route to {net} by {name}");
+            all.push(Taken { net, by, piece: is_bridge_name(name) });
         }
     }
     Ok(all)
 }
 
-/// Whether all of `wanted` are free and apart from each other.
-pub(super) fn check(wanted: &[Ipv4Net], taken: &[Taken]) -> Result<(), Lack> {
-    for (place, net) in wanted.iter().enumerate() {
-        if let Some(other) = wanted.iter().skip(place + 1).find(|other| overlap(*net, **other)) {
+/// Whether all ranges are free and apart from each other. `whole` ones have to be free throughout, of those to
+/// `cut` from other routers may have pieces.
+pub(super) fn check(whole: &[Ipv4Net], cut: &[Ipv4Net], taken: &[Taken]) -> Result<(), Lack> {
+    let wanted: Vec<(Ipv4Net, bool)> =
+        whole.iter().map(|net| (*net, true)).chain(cut.iter().map(|net| (*net, false))).collect();
+    for (place, (net, whole)) in wanted.iter().enumerate() {
+        if let Some((other, _)) = wanted.iter().skip(place + 1).find(|(other, _)| overlap(*net, *other)) {
             return Err(Lack::new(
                 format!("the private ranges {net} and {other} overlap"),
                 "choose ranges that have no address in common",
             ));
         }
-        if let Some(other) = taken.iter().find(|other| overlap(*net, other.net)) {
+        if let Some(other) = taken.iter().find(|other| (*whole || !other.piece) && overlap(*net, other.net)) {
             return Err(Lack::new(
                 format!("the private range {net} overlaps {}", other.by),
                 "choose a range that this machine does not use",
@@ -85,15 +93,19 @@ mod tests {
 
     #[test]
     fn a_collision_names_what_it_collides_with() {
-        let taken = [Taken { net: net("10.0.0.0/8"), by: "the route to 10.0.0.0/8 by tun0".to_owned() }];
-        let lack = check(&[net("10.212.0.0/16")], &taken).unwrap_err();
+        let by = "the route to 10.0.0.0/8 by tun0".to_owned();
+        let mut taken = [Taken { net: net("10.0.0.0/8"), by, piece: false }];
+        let lack = check(&[], &[net("10.212.0.0/16")], &taken).unwrap_err();
         assert!(lack.to_string().contains("10.212.0.0/16 overlaps the route to 10.0.0.0/8 by tun0"), "{lack}");
-        assert!(check(&[net("172.29.0.0/16")], &taken).is_ok());
+        assert!(check(&[net("172.29.0.0/16")], &[], &taken).is_ok());
+        taken[0].piece = true;
+        assert!(check(&[], &[net("10.212.0.0/16")], &taken).is_ok(), "pieces of what is left can be had");
+        assert!(check(&[net("10.212.0.0/16")], &[], &taken).is_err());
     }
 
     #[test]
     fn private_ranges_that_overlap_each_other_are_refused() {
-        let lack = check(&[net("10.212.0.0/16"), net("10.212.4.0/24")], &[]).unwrap_err();
+        let lack = check(&[net("10.212.0.0/16")], &[net("10.212.4.0/24")], &[]).unwrap_err();
         assert!(lack.to_string().contains("overlap"), "{lack}");
     }
 }
