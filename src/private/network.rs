@@ -175,20 +175,12 @@ impl PrivateNetwork {
     /// Lets go of everything: sockets at once, interfaces where no replica is on them.
     pub async fn end(&self, containers: bool) {
         let _one = self.settling.lock().await;
-        let (segments, used) = {
-            let mut known = self.known.lock();
-            let used = known.landscapes.iter().filter(|(_, landscape)| !landscape.taken.is_empty());
-            let used: Vec<String> = used.map(|(id, _)| ground::bridge_name(&self.instance, id)).collect();
-            (std::mem::take(&mut known.segments), used)
-        };
+        let segments = std::mem::take(&mut self.known.lock().segments);
         for segment in segments.values() {
             self.listeners.end_private(&segment.interface);
         }
-        let containers = containers && segments.keys().any(|(_, by_engine)| *by_engine);
         let ground = self.ground.lock().take();
-        let close =
-            move || ground.map_or(Ok(()), |ground| ground.close(|bridge| used.iter().any(|u| u == bridge), containers));
-        let closed = tokio::task::spawn_blocking(close);
+        let closed = tokio::task::spawn_blocking(move || ground.map_or(Ok(()), |ground| ground.close(containers)));
         match closed.await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => tracing::warn!("the private network was not put away whole: {e}"),

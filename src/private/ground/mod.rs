@@ -25,6 +25,7 @@ mod survey;
 mod tests;
 mod wire;
 
+use std::collections::HashSet;
 use std::io;
 
 use ipnet::Ipv4Net;
@@ -143,20 +144,20 @@ impl Ground {
         }
     }
 
-    /// The bridges of this instance, also those of earlier routers, by name.
-    pub fn bridges(&self) -> io::Result<Vec<String>> {
+    /// The bridges of this instance, also those of earlier routers: their names, and whether any replica
+    /// is on it.
+    pub fn bridges(&self) -> io::Result<Vec<(String, bool)>> {
+        let links = Wire::open()?.links()?;
+        let used: HashSet<u32> = links.iter().filter_map(|link| link.bridge).collect();
         let prefix = names::bridge_prefix(&self.instance);
-        let links = Wire::open()?.links()?.into_iter();
-        Ok(links.filter(|link| link.is_bridge && link.name.starts_with(&prefix)).map(|link| link.name).collect())
+        let ours = links.into_iter().filter(|link| link.is_bridge && link.name.starts_with(&prefix));
+        Ok(ours.map(|link| (link.name, used.contains(&link.index))).collect())
     }
 
-    /// Removes what is unused: bridges that are not `used`, and when none is left, and no `containers` are
+    /// Removes what is unused: bridges without replicas, and when none is left, and no `containers` are
     /// either, the filters and the route. What replicas that go on running are fenced with stays. Does
     /// what it can; the first failure is told.
-    ///
-    /// What the kernel shows on a bridge does not count: it takes the namespaces of replicas that ended apart
-    /// in its own time.
-    pub fn close(self, used: impl Fn(&str) -> bool, containers: bool) -> io::Result<()> {
+    pub fn close(self, containers: bool) -> io::Result<()> {
         let mut result = Ok(());
         let mut keep = |done: io::Result<()>| {
             if result.is_ok() {
@@ -164,8 +165,8 @@ impl Ground {
             }
         };
         let mut left = Vec::new();
-        for name in self.bridges()? {
-            if used(&name) { left.push(name) } else { keep(self.remove_bridge(&name)) }
+        for (name, used) in self.bridges()? {
+            if used { left.push(name) } else { keep(self.remove_bridge(&name)) }
         }
         if left.is_empty() && !containers {
             keep(apply(&filter::removal(&self.instance)));

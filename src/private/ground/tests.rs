@@ -123,8 +123,7 @@ fn a_machine_where_everything_is_there_lacks_nothing() {
         assert!(survey.can_isolate(), "{survey}");
         assert_eq!(survey.lacks().count(), 0, "{survey}");
         assert_eq!(run("nft", &["list", "ruleset"]), "");
-        // The replica's own end goes with its namespace, in the kernel's own time.
-        until(|| Wire::open().unwrap().links().unwrap().len() == 1);
+        assert_eq!(Wire::open().unwrap().links().unwrap().len(), 1);
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         let survey = rights();
         assert!(survey.can_isolate());
@@ -159,16 +158,16 @@ fn what_an_earlier_router_left_is_adopted_and_another_instance_may_share_the_ran
         let second = ground();
         second.ensure_bridge(&shop.bridge, net(BLOG)).unwrap();
         second.ensure_bridge(&shop.bridge, shop.gateway).unwrap();
-        assert_eq!(second.bridges().unwrap(), std::slice::from_ref(&shop.bridge));
+        assert_eq!(second.bridges().unwrap(), [(shop.bridge.clone(), true)]);
         serve_in(&replica, 3000);
         assert!(call(at(shop.address(0), 3000)).is_ok());
         let other = Ground::open("other", net(RANGE), &[]).unwrap();
         // Of subnets another one cuts what is left; addresses it needs for itself.
         let third = Ground::open("third", net("10.229.0.0/16"), &[net("10.232.0.0/16")]).unwrap();
         assert!(taken("third").unwrap().iter().any(|taken| taken.piece && taken.net == shop.gateway.trunc()));
-        third.close(|_| false, false).unwrap();
+        third.close(false).unwrap();
         assert!(Ground::open("third", net("10.232.0.0/16"), &[]).is_err());
-        other.close(|_| false, false).unwrap();
+        other.close(false).unwrap();
         assert!(TcpListener::bind((VIP, 3000)).is_ok(), "the other's leaving took the range along");
     });
 }
@@ -180,15 +179,15 @@ fn closing_removes_what_is_unused_and_keeps_what_fences_replicas() {
         let (shop, blog) = (Landscape::new(&first, "shop", SHOP), Landscape::new(&first, "blog", BLOG));
         let replica = shop.replica(0);
         fence(&[&shop, &blog], true);
-        first.close(|bridge| bridge == shop.bridge, false).unwrap();
+        first.close(false).unwrap();
         let second = ground();
-        assert_eq!(second.bridges().unwrap(), std::slice::from_ref(&shop.bridge));
+        assert_eq!(second.bridges().unwrap(), [(shop.bridge.clone(), true)]);
         assert!(run("nft", &["list", "tables"]).contains("landscape_router_test"));
         drop(replica);
-        second.close(|_| false, false).unwrap();
+        until(|| Wire::open().unwrap().links().unwrap().len() == 2);
+        second.close(false).unwrap();
         assert_eq!(run("nft", &["list", "tables"]), "");
-        // The replica's own end goes with its namespace, in the kernel's own time.
-        until(|| Wire::open().unwrap().links().unwrap().len() == 1);
+        assert_eq!(Wire::open().unwrap().links().unwrap().len(), 1);
         assert!(TcpListener::bind((VIP, 3000)).is_err());
     });
 }
@@ -258,7 +257,8 @@ fn dockers_filters_let_our_bridges_through_and_forget_them() {
         assert_eq!(run("iptables", &["-S", "DOCKER-USER"]).lines().count(), 4);
         assert!(call_from(&replica, internet).is_ok());
         drop(replica);
-        ground.close(|_| false, false).unwrap();
+        until(|| ground.bridges().unwrap() == [(shop.bridge.clone(), false)]);
+        ground.close(false).unwrap();
         assert_eq!(run("iptables", &["-S", "DOCKER-USER"]).lines().count(), 2);
     });
 }
