@@ -172,15 +172,23 @@ impl PrivateNetwork {
         }
     }
 
-    /// Lets go of everything: sockets at once, interfaces where no replica is on them.
+    /// Lets go of everything: sockets at once, interfaces where no replica is on them. `containers`: those that
+    /// there are go on.
     pub async fn end(&self, containers: bool) {
         let _one = self.settling.lock().await;
-        let segments = std::mem::take(&mut self.known.lock().segments);
+        let (segments, cables) = {
+            let mut known = self.known.lock();
+            let addresses = known.landscapes.values().flat_map(|l| &l.taken);
+            let cables: HashSet<String> = addresses.map(|address| self.cable(*address)).collect();
+            (std::mem::take(&mut known.segments), cables)
+        };
         for segment in segments.values() {
             self.listeners.end_private(&segment.interface);
         }
+        let containers = containers && segments.keys().any(|(_, by_engine)| *by_engine);
         let ground = self.ground.lock().take();
-        let closed = tokio::task::spawn_blocking(move || ground.map_or(Ok(()), |ground| ground.close(containers)));
+        let close = move || ground.map_or(Ok(()), |ground| ground.close(&cables, containers));
+        let closed = tokio::task::spawn_blocking(close);
         match closed.await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => tracing::warn!("the private network was not put away whole: {e}"),
@@ -299,6 +307,11 @@ impl PrivateNetwork {
         Ok(address)
     }
 
+    /// This machine's end of the cable to the replica with this address.
+    fn cable(&self, address: Ipv4Addr) -> String {
+        interface("lc", &[&self.instance, &address.to_string()])
+    }
+
     /// The landscape's bridge for processes.
     async fn bridge(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(String, Ipv4Net)> {
         let name = ground::bridge_name(&self.instance, id);
@@ -347,8 +360,13 @@ impl Network for PrivateNetwork {
         let net = self.net(landscape)?;
         let (bridge, gateway) = self.bridge(landscape, net).await?;
         let address = self.take(landscape, net)?;
-        let cable = interface("lc", &[&self.instance, &address.to_string()]);
-        let made = tokio::task::spawn_blocking(move || ground::attach(&bridge, net, address, &cable)).await;
+        let cable = self.cable(address);
+        let make = move || {
+            // Of the one that had the address before, and has just ended.
+            ground::cut(&cable)?;
+            ground::attach(&bridge, net, address, &cable)
+        };
+        let made = tokio::task::spawn_blocking(make).await;
         match made.map_err(io::Error::other).flatten() {
             Ok(namespace) => Ok(Attached { namespace, address, resolver: gateway.addr() }),
             Err(error) => {

@@ -48,6 +48,20 @@ pub fn index_of(interface: &str) -> io::Result<u32> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {interface}")))
 }
 
+/// Removes the interface at this end of a cable, whose other end is in a namespace that nothing is left of:
+/// the kernel takes its time to do so. That it is gone already is no error.
+pub fn cut(cable: &str) -> io::Result<()> {
+    let mut wire = Wire::open()?;
+    match wire.link(cable)? {
+        Some(link) => wire.remove_link(link.index).or_else(gone),
+        None => Ok(()),
+    }
+}
+
+fn gone(error: io::Error) -> io::Result<()> {
+    if error.raw_os_error() == Some(libc::ENODEV) { Ok(()) } else { Err(error) }
+}
+
 /// The addresses that this machine uses beside those of `instance`: what [`pick_range`] must avoid.
 pub fn taken(instance: &str) -> io::Result<Vec<Taken>> {
     ranges::taken(&mut Wire::open()?, &names::bridge_prefix(instance))
@@ -154,16 +168,29 @@ impl Ground {
         Ok(ours.map(|link| (link.name, used.contains(&link.index))).collect())
     }
 
-    /// Removes what is unused: bridges without replicas, and when none is left, and no `containers` are
-    /// either, the filters and the route. What replicas that go on running are fenced with stays. Does
-    /// what it can; the first failure is told.
-    pub fn close(self, containers: bool) -> io::Result<()> {
+    /// The interfaces of cables to replicas, also of those that have ended just now.
+    fn cables(&self) -> io::Result<Vec<String>> {
+        let links = Wire::open()?.links()?;
+        let prefix = names::bridge_prefix(&self.instance);
+        let bridges: HashSet<u32> =
+            links.iter().filter(|link| link.is_bridge && link.name.starts_with(&prefix)).map(|l| l.index).collect();
+        let on_one = links.into_iter().filter(|link| link.bridge.is_some_and(|bridge| bridges.contains(&bridge)));
+        Ok(on_one.map(|link| link.name).collect())
+    }
+
+    /// Removes what is unused: cables on its bridges but those that are `kept`, bridges without replicas, and
+    /// when none is left, and no `containers` are either, the filters and the route. What replicas that go on
+    /// running are fenced with stays. Does what it can; the first failure is told.
+    pub fn close(self, kept: &HashSet<String>, containers: bool) -> io::Result<()> {
         let mut result = Ok(());
         let mut keep = |done: io::Result<()>| {
             if result.is_ok() {
                 result = done;
             }
         };
+        for cable in self.cables()?.iter().filter(|cable| !kept.contains(*cable)) {
+            keep(cut(cable));
+        }
         let mut left = Vec::new();
         for (name, used) in self.bridges()? {
             if used { left.push(name) } else { keep(self.remove_bridge(&name)) }
