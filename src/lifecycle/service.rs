@@ -213,6 +213,12 @@ impl Service {
         Some(lease)
     }
 
+    /// The same by a replica's id: one that left rotation and came back is another [`Replica`].
+    pub fn lease_by_id(self: &Arc<Self>, id: ReplicaId) -> Option<Lease> {
+        let ready = self.ready.load();
+        self.lease_on(ready.replicas.iter().find(|replica| replica.id == id)?)
+    }
+
     #[cold]
     fn tell_of_use(&self) {
         if self.watched.swap(false, Ordering::Relaxed) {

@@ -21,7 +21,7 @@ use super::private::PrivatePort;
 use super::tunnel::{ClientSide, Pump};
 use super::upstream::{self, Stream};
 use super::wire;
-use crate::backend::Door;
+use crate::backend::{Door, ReplicaId};
 use crate::config::settings::Protocol;
 use crate::lifecycle::{Demand, Lease, Outcome, Refusal, Service, Use};
 use crate::listen::{Client, Phase};
@@ -32,6 +32,10 @@ const SILENCE: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_secs(1);
 /// Attempts to reach a replica.
 const ATTEMPTS: u32 = 4;
+/// Between the end of a dying process's connections and that of its listeners.
+const LAST_MOMENT: Duration = Duration::from_millis(10);
+/// Why a quiet connection was reset.
+const SWITCHED_OFF: &str = "its replica was switched off";
 /// For the question whether a replica that ended a connection still serves.
 const ALIVE: Duration = Duration::from_secs(1);
 
@@ -193,7 +197,7 @@ struct Relay<'a> {
 
 impl Relay<'_> {
     async fn run(mut self, upstream: TcpStream) -> End {
-        let replica = match &self.lease {
+        let mut replica = match &self.lease {
             Some(lease) => lease.replica().clone(),
             None => return End::Closed,
         };
@@ -202,6 +206,7 @@ impl Relay<'_> {
         let mut inward = Pump::default();
         let mut outward = Pump::withholding();
         let mut counted = (0, 0);
+        let mut regained: Option<Pin<Box<dyn Future<Output = Option<Lease>>>>> = None;
         let mut alive: Option<Pin<Box<dyn Future<Output = bool>>>> = None;
         self.client.relay(QUIET, false);
         let end = poll_fn(|cx| {
@@ -209,19 +214,34 @@ impl Relay<'_> {
             let one = inward.poll(&mut side, &mut upstream, cx);
             let mut two = outward.poll(&mut upstream, &mut side, cx);
             if (inward.moved, outward.moved) != counted {
+                let asked = inward.moved != counted.0;
                 if let Some(caller) = self.client.caller() {
                     caller.received.add(inward.moved - counted.0);
                     caller.sent.add(outward.moved - counted.1);
                 }
                 counted = (inward.moved, outward.moved);
                 self.client.touch();
-                if self.lease.is_none() {
+                if self.lease.is_none() && regained.is_none() {
                     self.lease = self.service.lease_on(&replica);
-                    if self.lease.is_none() {
-                        return Poll::Ready(End::Reset(Some("its replica was switched off".into())));
+                    match &self.lease {
+                        Some(_) => self.client.relay(QUIET, false),
+                        None if asked => regained = Some(Box::pin(regain(self.service.clone(), replica.id))),
+                        None => return Poll::Ready(End::Reset(Some(SWITCHED_OFF.into()))),
                     }
-                    self.client.relay(QUIET, false);
                 }
+            }
+            if let Some(asking) = &mut regained
+                && let Poll::Ready(lease) = asking.as_mut().poll(cx)
+            {
+                regained = None;
+                match lease {
+                    Some(lease) => {
+                        replica = lease.replica().clone();
+                        self.lease = Some(lease);
+                    }
+                    None => return Poll::Ready(End::Reset(Some(SWITCHED_OFF.into()))),
+                }
+                self.client.relay(QUIET, false);
             }
             if outward.ended && outward.withhold {
                 // Did the application end the connection, or did the replica end? A quiet one may end with
@@ -263,7 +283,22 @@ impl Relay<'_> {
     }
 }
 
+/// A lease on a replica that has left rotation while the connection was quiet: after a take-over that is
+/// this router's alone, and its successor is asked; a switching off is called off if it is not too late.
+async fn regain(service: Arc<Service>, id: ReplicaId) -> Option<Lease> {
+    let demand = Demand { use_: Use::Counts, bytes: 0, page: false, failed: None };
+    let held = service.hold(demand).await.ok()?;
+    if held.lease.replica().id == id { Some(held.lease) } else { service.lease_by_id(id) }
+}
+
 /// Whether somebody still accepts there: what a connection's end cannot tell.
+///
+/// Of a process that dies the system closes the connections first, and the listener a moment later. What
+/// waits in that is reset then.
 async fn answers(door: Door) -> bool {
-    upstream::connect(&door, ALIVE).await.is_ok()
+    let Ok(stream) = upstream::connect(&door, ALIVE).await else { return false };
+    match tokio::time::timeout(LAST_MOMENT, stream.ready(Interest::READABLE | Interest::ERROR)).await {
+        Ok(_) => stream.take_error().is_ok_and(|error| error.is_none()) && stream.peek(&mut [0]).await.is_ok(),
+        Err(_) => true,
+    }
 }
