@@ -12,6 +12,7 @@ pub mod dns;
 pub mod ground;
 pub mod names;
 mod network;
+mod rejoin;
 
 use crate::landscape::{ServiceSpec, Workload};
 

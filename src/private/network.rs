@@ -14,12 +14,14 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::addresses::{Book, hash};
 use super::dns::{Forwarder, Server};
 use super::ground::filter::{self, Kind, Redirect, Transport};
 use super::ground::{self, Ground, Lack};
 use super::names::Zone;
+use super::rejoin::interface;
 use crate::backend::{Attached, Network};
 use crate::config::settings::PrivateSettings;
 use crate::landscape::{LandscapeId, ServiceKey};
@@ -50,6 +52,10 @@ pub struct PrivateNetwork {
     neighbours: Arc<Neighbours>,
     known: Mutex<Known>,
     inherited: Mutex<Vec<(String, TcpListener)>>,
+    /// What an earlier router left is taken up; until then nothing is changed.
+    begun: watch::Sender<bool>,
+    /// One segment at a time, until it is fenced.
+    joining: tokio::sync::Mutex<()>,
     /// One change of the kernel's state at a time.
     settling: tokio::sync::Mutex<()>,
 }
@@ -69,6 +75,8 @@ struct Landscape {
     /// Of the process segment: its network, and the addresses in use.
     net: Option<Ipv4Net>,
     taken: HashSet<Ipv4Addr>,
+    /// Addresses that were in use, whose cables the kernel may not have removed yet.
+    ended: HashSet<Ipv4Addr>,
 }
 
 /// An interface and what the router has on it. By landscape and whether an engine made it.
@@ -123,6 +131,8 @@ impl PrivateNetwork {
             neighbours,
             known: Mutex::new(known),
             inherited: Mutex::new(inherited),
+            begun: watch::Sender::new(false),
+            joining: tokio::sync::Mutex::default(),
             settling: tokio::sync::Mutex::default(),
         }))
     }
@@ -156,7 +166,10 @@ impl PrivateNetwork {
                     landscape.ports.clear();
                 }
             }
-            let gone: Vec<_> = known.segments.keys().filter(|(id, _)| !kept(id)).cloned().collect();
+            // What still runs there stays fenced. An engine's network goes with the engine's word.
+            let unused = |id: &LandscapeId| known.landscapes.get(id).is_none_or(|l| l.taken.is_empty());
+            let gone = known.segments.keys().filter(|(id, by_engine)| !by_engine && !kept(id) && unused(id));
+            let gone: Vec<_> = gone.cloned().collect();
             (addresses, gone)
         };
         for (id, by_engine) in gone {
@@ -165,8 +178,13 @@ impl PrivateNetwork {
         addresses
     }
 
-    /// Makes the packet filters what was assigned.
+    /// Makes the packet filters what was assigned. Replicas are put on the network from the first time on.
     pub async fn follow(&self) {
+        if !*self.begun.borrow() {
+            let all: Vec<LandscapeId> = self.known.lock().landscapes.keys().cloned().collect();
+            self.rejoin(all);
+            self.begun.send_replace(true);
+        }
         if let Err(e) = self.settle().await {
             tracing::error!("the private network could not be changed: {e}");
         }
@@ -196,13 +214,38 @@ impl PrivateNetwork {
         }
     }
 
-    /// Has the router's sockets on an interface.
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Has the router's sockets on an interface, and its fence around it once this returns.
     async fn join(&self, id: &LandscapeId, by_engine: bool, interface: &str, gateway: Ipv4Net) -> io::Result<()> {
+        // Its sender is `self`.
+        let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
+        let _one = self.joining.lock().await;
+        if !self.place(id, by_engine, interface, gateway)? {
+            return Ok(());
+        }
+        let settled = self.settle().await;
+        if settled.is_err() {
+            self.leave(id, by_engine);
+        }
+        settled
+    }
+
+    /// Has the router's sockets on an interface; whether that is news.
+    pub(super) fn place(
+        &self,
+        id: &LandscapeId,
+        by_engine: bool,
+        interface: &str,
+        gateway: Ipv4Net,
+    ) -> io::Result<bool> {
         // An interface that is made anew has the same name, and our sockets are not on it.
         let index = ground::index_of(interface)?;
         let same = |s: &OnSegment| s.gateway == gateway && s.index == index;
         if self.known.lock().segments.get(&(id.clone(), by_engine)).is_some_and(same) {
-            return Ok(());
+            return Ok(false);
         }
         let any = |port| SocketAddrV4::new(gateway.addr(), port);
         let tcp = match self.inherited(interface, index)? {
@@ -222,7 +265,14 @@ impl PrivateNetwork {
         self.listeners.serve_private(interface.clone(), Arc::new(segment), tcp)?;
         let made = OnSegment { interface, index, gateway, tcp: tcp_port, names, _server: server };
         self.known.lock().segments.insert((id.clone(), by_engine), made);
-        self.settle().await
+        Ok(true)
+    }
+
+    /// Processes of the landscape are on this network already.
+    pub(super) fn has_net(&self, id: &LandscapeId, net: Ipv4Net) {
+        let mut known = self.known.lock();
+        let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
+        landscape.net.get_or_insert(net);
     }
 
     /// A predecessor's socket on this very interface, not on one that had its name.
@@ -296,15 +346,15 @@ impl PrivateNetwork {
         Ok(net)
     }
 
-    /// A free address in the landscape's network.
-    fn take(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<Ipv4Addr> {
+    /// A free address in the landscape's network, and whether a replica had it that has ended since.
+    fn take(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(Ipv4Addr, bool)> {
         let mut known = self.known.lock();
         let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
         // The first one is the bridge's.
         let address = net.hosts().skip(1).find(|address| !landscape.taken.contains(address));
         let address = address.ok_or_else(|| io::Error::other(format!("all addresses of {net} are in use")))?;
         landscape.taken.insert(address);
-        Ok(address)
+        Ok((address, landscape.ended.remove(&address)))
     }
 
     /// This machine's end of the cable to the replica with this address.
@@ -314,7 +364,7 @@ impl PrivateNetwork {
 
     /// The landscape's bridge for processes.
     async fn bridge(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(String, Ipv4Net)> {
-        let name = ground::bridge_name(&self.instance, id);
+        let name = self.segment_name(id, false);
         let gateway = ground::gateway_of(net).ok_or_else(|| io::Error::other(format!("{net} is too small")))?;
         if let Some(ground) = &*self.ground.lock() {
             ground.ensure_bridge(&name, gateway)?;
@@ -327,7 +377,7 @@ impl PrivateNetwork {
 impl Landscape {
     fn new(id: &str, range: Ipv4Net) -> Self {
         let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(id, range)));
-        Self { zone, ports: Vec::new(), net: None, taken: HashSet::new() }
+        Self { zone, ports: Vec::new(), net: None, taken: HashSet::new(), ended: HashSet::new() }
     }
 }
 
@@ -336,11 +386,6 @@ fn piece(pieces: &[Ipv4Net], name: &str, used: &[Ipv4Net]) -> Option<Ipv4Net> {
     let start = usize::try_from(hash(name) % pieces.len().max(1) as u64).unwrap_or(0);
     let free = |piece: &&Ipv4Net| !used.iter().any(|net| net.contains(*piece) || piece.contains(net));
     pieces.iter().cycle().skip(start).take(pieces.len()).find(free).copied()
-}
-
-/// A name for an interface: at most 15 bytes.
-fn interface(prefix: &str, parts: &[&str]) -> String {
-    format!("{prefix}{:013x}", hash(&parts.join("/")) >> 12)
 }
 
 /// The first of the usual ranges that nothing on this machine uses.
@@ -359,19 +404,23 @@ impl Network for PrivateNetwork {
     async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached> {
         let net = self.net(landscape)?;
         let (bridge, gateway) = self.bridge(landscape, net).await?;
-        let address = self.take(landscape, net)?;
-        let cable = self.cable(address);
-        let make = move || {
-            // Of the one that had the address before, and has just ended.
-            ground::cut(&cable)?;
-            ground::attach(&bridge, net, address, &cable)
-        };
-        let made = tokio::task::spawn_blocking(make).await;
-        match made.map_err(io::Error::other).flatten() {
-            Ok(namespace) => Ok(Attached { namespace, address, resolver: gateway.addr() }),
-            Err(error) => {
-                self.release(landscape, address);
-                Err(error)
+        loop {
+            let (address, had) = self.take(landscape, net)?;
+            let (cable, bridge) = (self.cable(address), bridge.clone());
+            let make = move || {
+                if had {
+                    ground::cut(&cable)?;
+                }
+                ground::attach(&bridge, net, address, &cable)
+            };
+            match tokio::task::spawn_blocking(make).await.map_err(io::Error::other).flatten() {
+                Ok(namespace) => return Ok(Attached { namespace, address, resolver: gateway.addr() }),
+                // A replica has it that an earlier router made, and that is still to be found.
+                Err(error) if !had && error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    self.release(landscape, address);
+                    return Err(error);
+                }
             }
         }
     }
@@ -391,12 +440,12 @@ impl Network for PrivateNetwork {
     fn release(&self, landscape: &LandscapeId, address: Ipv4Addr) {
         if let Some(landscape) = self.known.lock().landscapes.get_mut(landscape) {
             landscape.taken.remove(&address);
+            landscape.ended.insert(address);
         }
     }
 
     fn bridge_name(&self, landscape: &LandscapeId) -> String {
-        // Not to be taken for one of ours.
-        interface("le", &[&self.instance, landscape])
+        self.segment_name(landscape, true)
     }
 
     async fn bridged(&self, landscape: &LandscapeId, gateway: Ipv4Net) -> io::Result<Ipv4Addr> {

@@ -58,6 +58,19 @@ pub fn cut(cable: &str) -> io::Result<()> {
     }
 }
 
+/// The address of a bridge, with the size of its net, if any replica is on it.
+pub fn in_use(bridge: &str) -> io::Result<Option<Ipv4Net>> {
+    let mut wire = Wire::open()?;
+    let links = wire.links()?;
+    let Some(index) = links.iter().find(|link| link.name == bridge && link.is_bridge).map(|link| link.index) else {
+        return Ok(None);
+    };
+    if !links.iter().any(|link| link.bridge == Some(index)) {
+        return Ok(None);
+    }
+    Ok(wire.addresses()?.into_iter().find(|(of, _)| *of == index).map(|(_, address)| address))
+}
+
 fn gone(error: io::Error) -> io::Result<()> {
     if error.raw_os_error() == Some(libc::ENODEV) { Ok(()) } else { Err(error) }
 }
