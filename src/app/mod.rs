@@ -34,7 +34,7 @@ use crate::config::settings::{BackendKind, Settings};
 use crate::config::watch::Watch;
 use crate::config::{self, Purpose};
 use crate::lifecycle::{GateBudget, LifeEvent, Lifecycle, LifecycleSettings};
-use crate::listen::{Listeners, Options};
+use crate::listen::{Listeners, Options, Quiet};
 use crate::observe::logging::{self, LogFormat};
 use crate::observe::{AccessLogWriter, Metrics, RouterStats};
 use crate::proxy::{PrivatePorts, Rules, Shared, Snapshot, Targets};
@@ -279,7 +279,7 @@ impl Running {
         let mut signals = self.signals;
         let orderly = async {
             let stops = |kind| Backends::end_with_router(kind, &settings);
-            tokio::join!(router.listeners.drain(deadline), router.lifecycle.shutdown(stops));
+            tokio::join!(router.listeners.drain(deadline, Quiet::Ended), router.lifecycle.shutdown(stops));
             router.backends.shutdown(&settings, stop_grace(&settings)).await;
             if let Some(network) = &router.network {
                 network.end(!Backends::end_with_router(BackendKind::Docker, &settings)).await;

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::clock::{Clock, Tick};
 use super::scan::Scan;
+use super::thread::Quiet;
 use crate::observe::RouterStats;
 use crate::observe::calls::Connected;
 use crate::proxy::wire::{self, Acknowledge, Waiting};
@@ -241,8 +242,9 @@ impl Client {
     }
 
     /// Closes, if it has been idle for `grace`.
-    pub(super) fn close_if_idle(&self, now: Tick, grace: Duration) {
-        if self.is_idle() && now.since(self.since.get()) >= grace && !self.close_idle.replace(true) {
+    pub(super) fn close_if_idle(&self, now: Tick, grace: Duration, quiet: Quiet) {
+        let kept = self.phase.get() == Phase::Relaying && quiet == Quiet::Kept;
+        if !kept && self.is_idle() && now.since(self.since.get()) >= grace && !self.close_idle.replace(true) {
             self.wake();
         }
     }

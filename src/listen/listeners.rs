@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::bind::{self, BindError};
 use super::count::Count;
-use super::thread::{self, Order};
+use super::thread::{self, Order, Quiet};
 use crate::proxy::{CurrentSnapshot, Segment, Shared};
 
 /// An idle connection of a router that ends may wait so long for a last request.
@@ -197,9 +197,9 @@ impl Listeners {
     /// Accepts nothing more and lets what is in flight finish: answers carry `Connection: close`,
     /// idle connections are closed soon. Returns when no connection is left, or at the deadline;
     /// then the rest is closed. Returns how many that were.
-    pub async fn drain(&self, deadline: Duration) -> usize {
+    pub async fn drain(&self, deadline: Duration, quiet: Quiet) -> usize {
         self.stop_accepting();
-        self.tell_all(|| Order::Drain(LAST_REQUEST));
+        self.tell_all(|| Order::Drain(LAST_REQUEST, quiet));
         if tokio::time::timeout(deadline, self.count.none_open()).await.is_ok() {
             return 0;
         }

@@ -20,6 +20,7 @@ mod thread;
 
 pub use bind::BindError;
 pub use listeners::{Listeners, Opened, Options};
+pub use thread::Quiet;
 
 pub(crate) use client::{Client, Phase};
 #[cfg(test)]

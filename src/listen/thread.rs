@@ -47,7 +47,7 @@ pub(super) enum Order {
     /// Stop accepting on it. Its connections finish, with `Connection: close`.
     Unlisten(u64),
     /// Let all connections finish; those that were idle for so long are closed.
-    Drain(Duration),
+    Drain(Duration, Quiet),
     /// Close every connection now, and end.
     End,
 }
@@ -73,6 +73,17 @@ pub(super) struct Thread {
 struct Draining {
     listeners: Vec<u64>,
     all: Option<Duration>,
+    quiet: Quiet,
+}
+
+/// What becomes of raw connections on which nothing moves, while all others finish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quiet {
+    /// They go on: whoever has one may have a session on it, and nothing makes it end.
+    #[default]
+    Kept,
+    /// They end, too.
+    Ended,
 }
 
 /// How long an idle connection of a removed listener may wait for a last request, which is answered
@@ -172,8 +183,11 @@ impl Thread {
         }
     }
 
-    fn drain(&self, grace: Duration) {
-        self.draining.borrow_mut().all = Some(grace);
+    fn drain(&self, grace: Duration, quiet: Quiet) {
+        {
+            let mut draining = self.draining.borrow_mut();
+            (draining.all, draining.quiet) = (Some(grace), quiet);
+        }
         for (_, task) in self.listeners.borrow_mut().drain() {
             task.abort();
         }
@@ -210,7 +224,7 @@ impl Thread {
             for (client, _) in self.clients.borrow().values() {
                 client.sweep(now, &deadlines);
                 if client.draining() {
-                    client.close_if_idle(now, draining.all.unwrap_or(LAST_REQUEST));
+                    client.close_if_idle(now, draining.all.unwrap_or(LAST_REQUEST), draining.quiet);
                 }
             }
             drop(draining);
@@ -272,11 +286,11 @@ pub(super) async fn run(
             Order::Serve(accepted) => thread.serve(accepted),
             Order::Listen(id, listener, segment) => thread.listen(id, listener, segment),
             Order::Unlisten(id) => thread.unlisten(id),
-            Order::Drain(grace) => thread.drain(grace),
+            Order::Drain(grace, quiet) => thread.drain(grace, quiet),
             Order::End => break,
         }
     }
-    thread.drain(Duration::ZERO);
+    thread.drain(Duration::ZERO, Quiet::Ended);
     thread.end();
     sweep.abort();
     // The aborted tasks are dropped by the runtime, on this thread.

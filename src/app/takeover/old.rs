@@ -22,6 +22,7 @@ use crate::app::router::Router;
 use crate::app::state::State;
 use crate::landscape::ServiceKey;
 use crate::lifecycle::{Follower, Refusal, StateName};
+use crate::listen::Quiet;
 
 /// How long a successor may take from one step to the next.
 const STEP: Duration = Duration::from_secs(60);
@@ -180,7 +181,7 @@ impl Owner {
             std::future::pending::<()>().await;
         };
         let all_left = async {
-            router.listeners.drain(UNTIL_THE_LAST).await;
+            router.listeners.drain(UNTIL_THE_LAST, Quiet::Kept).await;
             if let Some(accompanied) = accompanied {
                 // Its panic would be the end of the predecessor's wishes, too.
                 drop(accompanied.await);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::support::*;
-use crate::listen::Options;
+use crate::listen::{Options, Quiet};
 
 fn request() -> String {
     format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
@@ -116,7 +116,7 @@ fn given_sockets_are_used() {
     let second = Router::before(upstream.address, Setup::default());
     let bound = second.listeners.serve(second.listeners.open(&[first.address], sockets).unwrap());
     assert_eq!(bound, [first.address]);
-    assert_eq!(first.block_on(first.listeners.drain(LONG)), 0);
+    assert_eq!(first.block_on(first.listeners.drain(LONG, Quiet::Ended)), 0);
     drop(first);
     let mut client = Client::to(bound[0]);
     client.send(request());
@@ -136,7 +136,7 @@ fn the_end_waits_for_what_is_in_flight() {
     let mut busy = router.client();
     busy.send(request());
     eventually("it is forwarded", || replica.word.in_flight() == 1);
-    let left = router.block_on(router.listeners.drain(LONG));
+    let left = router.block_on(router.listeners.drain(LONG, Quiet::Ended));
     assert_eq!(left, 0);
     let answer = busy.answer();
     assert_eq!((answer.text(), answer.field("connection").as_deref()), ("ok", Some("close")));
@@ -155,7 +155,7 @@ fn the_end_does_not_wait_for_ever() {
     let mut busy = router.client();
     busy.send(request());
     eventually("it is forwarded", || replica.word.in_flight() == 1);
-    assert_eq!(router.block_on(router.listeners.drain(Duration::from_millis(100))), 1);
+    assert_eq!(router.block_on(router.listeners.drain(Duration::from_millis(100), Quiet::Ended)), 1);
     assert_eq!(busy.stream.read(&mut [0; 1]).unwrap_or(0), 0);
     eventually("the lease is given back", || replica.word.in_flight() == 0);
 }
