@@ -204,15 +204,6 @@ fn closing_removes_what_is_unused_and_keeps_what_fences_replicas() {
     });
 }
 
-/// Waits for what the kernel does in its own time.
-fn until(done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "it does not come to pass");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn a_replica_has_its_address_low_ports_and_a_way_out_from_its_first_moment() {
     on_a_machine(|| {
