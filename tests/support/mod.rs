@@ -4,7 +4,9 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod http;
+pub mod inside;
 pub mod load;
+pub mod network;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use http::{Answer, get, request};
+pub use inside::Inside;
 pub use load::Load;
 
 /// How long anything that has to happen may take before the test fails. Generous: CI has two cores.
@@ -44,11 +47,16 @@ impl Site {
     /// added where it has none), and whose landscape `shop` is `ci`.
     pub fn new(router: &str, ci: &str) -> Self {
         let site = Self { dir: tempfile::tempdir().unwrap() };
-        std::fs::create_dir(site.path().join("shop")).unwrap();
-        std::os::unix::fs::symlink(test_app(), site.path().join("shop/test-app")).unwrap();
-        site.write("shop/ci.yml", ci);
+        site.add("shop", ci);
         site.write("router.yaml", router);
         site
+    }
+
+    /// A folder for one more landscape, with the application in it.
+    pub fn add(&self, id: &str, ci: &str) {
+        std::fs::create_dir(self.path().join(id)).unwrap();
+        std::os::unix::fs::symlink(test_app(), self.path().join(id).join("test-app")).unwrap();
+        self.write(&format!("{id}/ci.yml"), ci);
     }
 
     /// The folder.
@@ -78,10 +86,12 @@ pub fn free_port() -> u16 {
     ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
-/// The smallest router.yaml, with free ports and whatever `more` adds.
+/// The smallest router.yaml, with free ports and whatever `more` adds. Without a private network unless that
+/// has one: the routers of tests that run at the same time would quarrel over its addresses.
 pub fn router_yaml(more: &str) -> String {
+    let private = if more.contains("private:") { "" } else { "private: off\n" };
     format!(
-        "listen: {{ http: [\"127.0.0.1:0\"], admin: \"127.0.0.1:0\" }}\n{more}\nlandscapes:\n  - id: shop\n    ci: shop/ci.yml\n    root: shop\n"
+        "listen: {{ http: [\"127.0.0.1:0\"], admin: \"127.0.0.1:0\" }}\n{private}{more}\nlandscapes:\n  - id: shop\n    ci: shop/ci.yml\n    root: shop\n"
     )
 }
 
@@ -250,9 +260,14 @@ impl Router {
             .unwrap()
     }
 
+    /// All metrics.
+    pub fn metrics(&self) -> String {
+        get(self.admin, &self.admin.to_string(), "/metrics").text()
+    }
+
     /// A metric's value: the first sample whose line begins so.
     pub fn metric(&self, name_and_labels: &str) -> Option<f64> {
-        let text = get(self.admin, &self.admin.to_string(), "/metrics").text();
+        let text = self.metrics();
         text.lines().find_map(|l| l.strip_prefix(name_and_labels)?.trim().parse().ok())
     }
 
