@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Unit, integration and documentation tests; those of the Docker backend where an engine can be had.
+# Unit, integration and documentation tests; those of the Docker backend where an engine can be had, those
+# of the private network where namespaces can be made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,5 +16,11 @@ if "${asRoot[@]}" tests/docker/ensure-docker.sh; then
   ((running)) || trap '"${asRoot[@]}" tests/docker/ensure-docker.sh --stop' EXIT
 else
   printf '\n*** The Docker backend is NOT tested: no engine answers here, and none could be started.\n\n'
+fi
+# Only with rights that a container mostly lacks; what can be tested here has to be.
+if unshare --net sh -c 'ip link add probe type bridge && nft add table inet probe' >/dev/null 2>&1; then
+  export LR_PRIVATE_TESTS=1
+else
+  printf '\n*** The private network is NOT tested: that takes root, network namespaces, nft and ip.\n\n'
 fi
 cargo test --locked "$@"
