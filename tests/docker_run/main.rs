@@ -15,5 +15,6 @@ mod changes;
 mod endures;
 mod engine;
 mod fails;
+mod private;
 mod serves;
 mod sleeps;
