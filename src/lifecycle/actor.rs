@@ -278,6 +278,7 @@ impl Actor {
             Effect::Shut(refusal) => self.service.shut(refusal),
             Effect::Release => self.service.release_held(),
             Effect::Awake(awake) => self.landscape.set_awake(&self.service.key().service, awake),
+            Effect::Up(up) => self.landscape.set_up(&self.service.key().service, up),
             Effect::WatchUse => self.service.watch_use(),
             Effect::Bounds(policy) => self.service.hold.store(Arc::new(policy.hold.clone())),
             Effect::ColdStart { start, probe } => {

@@ -29,6 +29,8 @@ struct Facts {
     depends_on: Vec<Arc<str>>,
     /// Awake for its own sake.
     awake: bool,
+    /// Something of it runs.
+    up: bool,
 }
 
 #[derive(Debug)]
@@ -80,9 +82,18 @@ impl Landscape {
 
     /// Whether a service is awake for its own sake.
     pub fn set_awake(&self, name: &str, awake: bool) {
+        self.change(name, |facts| facts.awake = awake);
+    }
+
+    /// Whether anything of a service runs.
+    pub fn set_up(&self, name: &str, up: bool) {
+        self.change(name, |facts| facts.up = up);
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Facts)) {
         let mut members = self.members.lock();
         if let Some(member) = members.get_mut(name) {
-            member.facts.awake = awake;
+            change(&mut member.facts);
             tell(&mut members);
         }
     }
@@ -123,9 +134,42 @@ fn derive(all: &BTreeMap<Arc<str>, Facts>) -> BTreeMap<Arc<str>, Derived> {
         let woken = derived.iter().filter(|(_, d)| d.landscape || !d.needed_by.is_empty());
         awake.extend(woken.map(|(n, _)| n.clone()));
         if awake.len() == before {
-            return derived;
+            return until_dependents_ended(all, derived);
         }
     }
+}
+
+/// Adds who is on the way out: they wake nobody, and they may need to end well what they depend on.
+fn until_dependents_ended(
+    all: &BTreeMap<Arc<str>, Facts>,
+    mut derived: BTreeMap<Arc<str>, Derived>,
+) -> BTreeMap<Arc<str>, Derived> {
+    for (name, derived) in &mut derived {
+        let leaving = all.iter().filter(|(n, m)| {
+            *n != name
+                && m.up
+                && m.depends_on.contains(name)
+                && !derived.needed_by.contains(n)
+                && !depends(all, name, n)
+        });
+        let leaving: Vec<_> = leaving.map(|(n, _)| n.clone()).collect();
+        derived.needed_by.extend(leaving);
+    }
+    derived
+}
+
+/// Whether a service depends on another one, directly or by others.
+fn depends(all: &BTreeMap<Arc<str>, Facts>, name: &Arc<str>, on: &Arc<str>) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut next = vec![name];
+    while let Some(name) = next.pop() {
+        let needed = all.get(name).map_or(&[][..], |m| &m.depends_on);
+        if needed.contains(on) {
+            return true;
+        }
+        next.extend(needed.iter().filter(|needed| seen.insert(*needed)));
+    }
+    false
 }
 
 #[cfg(test)]
@@ -134,7 +178,7 @@ mod tests {
 
     fn service(routed: bool, with_landscape: bool, depends_on: &[&str], awake: bool) -> Facts {
         let depends_on = depends_on.iter().map(|s| Arc::from(*s)).collect();
-        Facts { routed, with_landscape, depends_on, awake }
+        Facts { routed, with_landscape, depends_on, awake, up: awake }
     }
 
     fn derived(all: &[(&str, Facts)]) -> Vec<String> {
@@ -172,6 +216,33 @@ mod tests {
         let mut all = all;
         all[1].1.awake = true;
         assert_eq!(derived(&all), ["db: - api", "disk: - db"]);
+    }
+
+    #[test]
+    fn what_is_depended_on_is_there_until_its_dependents_have_ended() {
+        let mut all = [
+            ("web", service(true, true, &["api"], false)),
+            ("api", service(false, true, &["db"], false)),
+            ("db", service(false, true, &[], false)),
+        ];
+        for (_, facts) in &mut all {
+            facts.up = true;
+        }
+        assert_eq!(derived(&all), ["api: - web", "db: - api"]);
+        all[0].1.up = false;
+        assert_eq!(derived(&all), ["db: - api"]);
+        all[1].1.up = false;
+        assert!(derived(&all).is_empty());
+        let mut circle = [("a", service(true, true, &["b"], false)), ("b", service(true, true, &["a"], false))];
+        for (_, facts) in &mut circle {
+            facts.up = true;
+        }
+        assert!(derived(&circle).is_empty());
+        let mut worker = [("web", service(true, true, &[], false)), ("worker", service(false, true, &["web"], false))];
+        for (_, facts) in &mut worker {
+            facts.up = true;
+        }
+        assert_eq!(derived(&worker), ["web: - worker"], "which is not awake for the web's sake in turn");
     }
 
     #[test]

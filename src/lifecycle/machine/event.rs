@@ -147,6 +147,8 @@ pub enum Effect {
     Release,
     /// Tell the landscape whether this service is awake for its own sake.
     Awake(bool),
+    /// Tell the landscape whether anything of this service runs, be it on its way out.
+    Up(bool),
     /// Raise [`Event::Used`] at the next use.
     WatchUse,
     /// The bounds of its gate have changed.

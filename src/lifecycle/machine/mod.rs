@@ -154,6 +154,8 @@ pub struct Machine {
 
     // What was told last, to tell only differences.
     awake: bool,
+    /// As last told to the landscape.
+    up: bool,
     watching_use: bool,
     applied: Vec<(ReplicaId, Goal)>,
     apply_again: bool,
@@ -205,6 +207,7 @@ impl Machine {
             progress: None,
             engine_lost: None,
             awake: false,
+            up: false,
             watching_use: false,
             applied: Vec::new(),
             apply_again: false,

@@ -270,6 +270,11 @@ impl Machine {
             self.awake = active && own;
             self.effects.push(Effect::Awake(self.awake));
         }
+        let up = !matches!(self.state, State::Off | State::Failed { .. } | State::Gone);
+        if self.up != up {
+            self.up = up;
+            self.effects.push(Effect::Up(up));
+        }
         let watch = matches!(self.state, State::Ready) && !self.awake;
         if watch && !self.watching_use {
             self.effects.push(Effect::WatchUse);

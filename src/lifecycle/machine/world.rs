@@ -237,6 +237,7 @@ impl World {
             Effect::Forget(_)
             | Effect::Release
             | Effect::Awake(_)
+            | Effect::Up(_)
             | Effect::WatchUse
             | Effect::Bounds(_)
             | Effect::ColdStart { .. }
