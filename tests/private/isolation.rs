@@ -214,3 +214,27 @@ fn a_landscape_that_is_removed_stays_fenced_until_its_last_request_has_ended() {
     drop(slow);
     eventually("its end", &router, || land.pids("other", "web").is_empty());
 }
+
+/// Also as root it has no right to: without its bounds, `nsenter` would lead it into the machine's network.
+#[test]
+fn a_replica_does_not_leave_its_network() {
+    need_network!();
+    let outside = format!("/proc/{}/ns/net", std::process::id());
+    let ci = format!(
+        "schemaVersion: v0.2
+run:
+  web:
+    steps:
+      - command: >-
+          if nsenter --net={outside} true 2> why; then echo left > came; else echo stayed > came; fi;
+          exec ./test-app
+    network: {{ ports: [{{ port: 3000, isPublic: false }}], paths: [{{ port: 3000, path: / }}] }}
+"
+    );
+    let land = Land::shop("", "", &ci);
+    let router = Router::start(&land.site);
+    assert_eq!(router.shop("/").status, 200, "{}", router.log());
+    let read = |name: &str| std::fs::read_to_string(land.site.path().join("shop").join(name)).unwrap();
+    assert_eq!(read("came").trim(), "stayed");
+    assert!(read("why").contains("ermi"), "{}", read("why"));
+}

@@ -5,7 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, LinkNameSpaceType, move_into_link_name_space, remove_capability_from_bounding_set,
+};
 
 use crate::backend::process::protocol::NetworkSpec;
 use crate::backend::process::raw;
@@ -14,6 +17,21 @@ use crate::backend::process::raw;
 /// for example, from answering for our names.
 const FILES: [(&str, &str); 3] =
     [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts"), ("nsswitch.conf", "/etc/nsswitch.conf")];
+
+/// What a replica that runs as root may still do: what an engine's containers may, without raw packets and
+/// devices. With more it would leave its network as it likes.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::AUDIT_WRITE)
+    .union(CapabilitySet::SETFCAP);
 
 /// Enters the namespace, for good. `dir`: a folder for the files.
 pub fn enter(namespace: &OwnedFd, spec: &NetworkSpec, dir: &Path) -> io::Result<()> {
@@ -28,6 +46,20 @@ pub fn enter(namespace: &OwnedFd, spec: &NetworkSpec, dir: &Path) -> io::Result<
         std::fs::write(&ours, contents(name, spec, &there))?;
         std::fs::set_permissions(&ours, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         mount_bind(&ours, at).map_err(|e| io::Error::new(e.kind(), format!("{at}: {e}")))?;
+    }
+    bound_capabilities()
+}
+
+/// Takes from the programs that will be started what is not [`KEPT`]; this process keeps what it has.
+fn bound_capabilities() -> io::Result<()> {
+    for capability in CapabilitySet::all().difference(KEPT).iter() {
+        match remove_capability_from_bounding_set(capability) {
+            // An older kernel does not know it.
+            Ok(()) | Err(Errno::INVAL) => {}
+            // Without the right to, this user is not root, and what is started has none anyway.
+            Err(Errno::PERM) if !rustix::process::geteuid().is_root() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }
