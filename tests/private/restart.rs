@@ -199,7 +199,10 @@ fn a_killed_router_finds_the_networks_of_its_replicas_again() {
     intruder.await_more(&router);
     router.kill();
     assert!(open.hear().is_err(), "its connections end with it");
+    land.site.go();
     let router = Router::start(&land.site);
+    // Started at once, it must not get the address of what is still to be found.
+    assert!(web.lines(web.at("slow-raw", 7000)).say("who").starts_with("service=slow-raw"), "{}", router.log());
     assert_eq!(world(&land, &web), before, "{}", router.log());
     assert!(web.lines(web.at("raw", 7000)).say("who").starts_with("service=raw"), "{}", router.log());
     let answer = web.get(web.at("api", 3000), "api", "/");
