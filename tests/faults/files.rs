@@ -60,7 +60,7 @@ fn bomb(landscapes: &str) -> String {
 fn mistakes_of_router_yaml_have_their_place_and_a_remedy() {
     refused(
         &router_yaml("").replace("landscapes:", "landscape:"),
-        &["router.yaml:3:1: error", "did you mean `landscapes`"],
+        &["router.yaml:4:1: error", "did you mean `landscapes`"],
     );
     refused(
         &router_yaml("hold: { maxRequests: lots }"),

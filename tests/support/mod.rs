@@ -91,7 +91,7 @@ pub fn free_port() -> u16 {
 pub fn router_yaml(more: &str) -> String {
     let private = if more.contains("private:") { "" } else { "private: off\n" };
     format!(
-        "listen: {{ http: [\"127.0.0.1:0\"], admin: \"127.0.0.1:0\" }}\n{private}{more}\nlandscapes:\n  - id: shop\n    ci: shop/ci.yml\n    root: shop\n"
+        "listen: {{ http: [\"127.0.0.1:0\"], admin: \"127.0.0.1:0\" }}\n{more}\n{private}landscapes:\n  - id: shop\n    ci: shop/ci.yml\n    root: shop\n"
     )
 }
 
