@@ -203,7 +203,7 @@ impl Files {
     fn write_router(&self, http: &[SocketAddr], setup: &Setup) -> Result<()> {
         let sockets: Vec<String> = http.iter().map(|socket| format!("{:?}", socket.to_string())).collect();
         let (listen, admin) = (&setup.listen, self.admin);
-        let head = format!("listen: {{ {listen}http: [{}], admin: \"{admin}\" }}\nprivate: off\n", sockets.join(", "));
+        let head = format!("listen: {{ {listen}http: [{}], admin: \"{admin}\" }}\n", sockets.join(", "));
         self.replace("router.yaml", &(head + &setup.router))
     }
 

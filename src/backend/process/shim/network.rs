@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::thread::{
     CapabilitySet, LinkNameSpaceType, move_into_link_name_space, remove_capability_from_bounding_set,
 };
