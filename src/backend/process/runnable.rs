@@ -82,7 +82,8 @@ pub fn user(spec: &ServiceSpec, own: Own) -> Result<Option<UserSpec>, String> {
 pub fn trust_notice(apart: bool) -> &'static str {
     if apart {
         "processes have networks of their own, and nothing else: whatever their landscape, those of one user are one \
-         trust domain, reach each other's files and memory, and by these each other's networks; use `backend: docker` for what must be kept apart"
+         trust domain, reach each other's files and memory, and by these each other's networks; use \
+         `backend: docker` for what must be kept apart"
     } else {
         "the process backend has no namespaces here: all processes of one user are one trust domain, whatever their \
          landscape, and reach each other's ports and files; use `backend: docker` for what must be kept apart"
