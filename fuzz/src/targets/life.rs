@@ -274,6 +274,7 @@ fn policy(options: u8) -> Policy {
         drain_timeout: Duration::from_secs(3),
         backend: BackendKind::Process,
         depends_on: Vec::new(),
+        protocols: Vec::new(),
         wake: WakeRule::WithLandscape,
         sticky: Sticky::Off,
         hold: ServiceHold {
@@ -290,7 +291,7 @@ fn policy(options: u8) -> Policy {
 }
 
 fn addresses(id: ReplicaId) -> Addresses {
-    Addresses(vec![(3000, ([127, 0, 0, 1], 20_000 + id.ordinal as u16).into())])
+    Addresses::new(vec![(3000, ([127, 0, 0, 1], 20_000 + id.ordinal as u16).into())])
 }
 
 fn failure(more: u8) -> Failure {
