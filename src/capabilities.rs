@@ -22,7 +22,7 @@ const HARMLESS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(Capability
 
 /// Whether this thread may do everything that the private network needs.
 pub(crate) fn for_networks() -> bool {
-    has(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN)
+    has(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE)
 }
 
 fn has(wanted: CapabilitySet) -> bool {

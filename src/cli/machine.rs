@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::state;
-use crate::config::settings::{BackendKind, PrivateSettings, Settings};
+use crate::config::settings::{BackendKind, Namespaces, PrivateSettings, Settings};
 use crate::private::ground::{self, Lack, Survey};
 use crate::private::{ports_of, usual_range};
 use crate::yaml::{Mistake, Place, Severity};
@@ -55,7 +55,7 @@ pub(super) fn private(settings: &Settings, file: &Path, survey: &Survey) -> Vec<
 
 /// Whether process replicas have networks of their own.
 pub(super) fn apart(settings: &Settings, survey: &Survey) -> bool {
-    settings.private.is_some() && settings.process.namespaces && survey.can_isolate()
+    settings.private.is_some() && settings.process.namespaces != Namespaces::Off && survey.can_isolate()
 }
 
 fn runs_processes(settings: &Settings) -> bool {

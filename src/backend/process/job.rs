@@ -1,7 +1,6 @@
 //! `prepare` and `test`: steps that run once, under the same shim.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -126,10 +125,9 @@ async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Me
         files: room.files(),
         orphan_after_ms: millis(room.options.orphan_after),
         grace_ms: millis(GRACE),
-        network: attached.as_ref().map(|a| NetworkSpec { resolver: a.resolver }),
+        network: attached.as_ref().map(NetworkSpec::of),
     };
-    let namespace = attached.as_ref().map(|a| a.namespace.as_fd());
-    Ok((Link::start(&room.options.shim, &spec, namespace).await?, meta))
+    Ok((Link::start(&room.options.shim, &spec, attached.as_ref()).await?, meta))
 }
 
 async fn attend(

@@ -22,7 +22,7 @@ use super::protocol::{Hello, Meta};
 use super::runnable::Own;
 use super::{ProcessOptions, harden};
 use crate::backend::{Attached, BackendError, Goal, Network, Observation, Observer, ReplicaId, Seen};
-use crate::config::settings::ProcessSettings;
+use crate::config::settings::{Namespaces, ProcessSettings};
 use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
 
 /// Beyond the grace of `shutdown`, until the shims' last words are waited for.
@@ -138,7 +138,7 @@ impl Room {
 
     /// The networks that replicas get namespaces on, if they get any.
     fn network(&self) -> Option<&Arc<dyn Network>> {
-        self.options.network.as_ref().filter(|_| self.settings.load().namespaces)
+        self.options.network.as_ref().filter(|_| self.settings.load().namespaces != Namespaces::Off)
     }
 
     /// A namespace of its own for what has this token; `None` where it is to be on the machine's network.
