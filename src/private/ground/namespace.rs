@@ -10,6 +10,8 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Sender, SyncSender};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::FdFlags;
@@ -74,14 +76,12 @@ impl Namespace {
     /// fail, the process ends: a thread in the wrong namespace would serve one landscape's requests with
     /// another's network.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        let home = match HOME.take() {
-            Some(home) => home,
-            // The first visit of this thread, or one within a visit, which ends where it began.
-            None => Home::look()?,
-        };
-        let Home::Open(home) = home else {
-            HOME.set(Some(Home::Closed));
-            return self.send_in(work);
+        let home = match Home::take()? {
+            Home::Open(home) => home,
+            Home::Closed => {
+                HOME.set(Some(Home::Closed));
+                return self.send_in(work);
+            }
         };
         let visit = Visit { home: Some(home) };
         // Should this fail, nothing has changed, and going home changes nothing.
@@ -106,7 +106,7 @@ impl Namespace {
     /// A new TCP socket in this namespace, which never blocks and no child inherits. It stays in the
     /// namespace whichever thread uses it.
     pub fn socket(&self, domain: Domain) -> io::Result<Socket> {
-        self.enter(|| Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP)))?
+        if Home::is_closed()? { order(self, domain) } else { self.enter(|| new_socket(domain))? }
     }
 }
 
@@ -136,6 +136,22 @@ enum Home {
 }
 
 impl Home {
+    /// Of the calling thread, which is about to leave.
+    fn take() -> io::Result<Self> {
+        match HOME.take() {
+            Some(home) => Ok(home),
+            // The first visit of this thread, or one within a visit, which ends where it began.
+            None => Self::look(),
+        }
+    }
+
+    fn is_closed() -> io::Result<bool> {
+        let home = Self::take()?;
+        let closed = matches!(home, Self::Closed);
+        HOME.set(Some(home));
+        Ok(closed)
+    }
+
     fn look() -> io::Result<Self> {
         let home = open(OWN)?;
         // Going where one is changes nothing, and is allowed only to those who may come from elsewhere.
@@ -162,6 +178,41 @@ impl Drop for Visit {
         // Of nested visits the outermost returns last, so that what stays is home.
         let _ = HOME.try_with(|place| place.set(Some(Home::Open(home))));
     }
+}
+
+fn new_socket(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
+}
+
+/// A socket to make.
+struct Order {
+    namespace: OwnedFd,
+    domain: Domain,
+    made: SyncSender<io::Result<Socket>>,
+}
+
+/// Has a socket made by a thread that is at home nowhere: a third of what it takes to start one for it.
+fn order(namespace: &Namespace, domain: Domain) -> io::Result<Socket> {
+    static ORDERS: OnceLock<Sender<Order>> = OnceLock::new();
+    let gone = || io::Error::other("the thread that makes sockets in namespaces has ended");
+    let orders = match ORDERS.get() {
+        Some(orders) => orders,
+        None => {
+            let (orders, to_make) = mpsc::channel::<Order>();
+            let serve = move || {
+                for Order { namespace, domain, made } in to_make {
+                    // Who does not wait any more needs none.
+                    let _ = made.send(move_into(namespace.as_fd()).and_then(|()| new_socket(domain)));
+                }
+            };
+            std::thread::Builder::new().name("sockets".to_owned()).spawn(serve)?;
+            // The thread of whoever was slower ends at once.
+            ORDERS.get_or_init(|| orders)
+        }
+    };
+    let (made, wanted) = mpsc::sync_channel(1);
+    orders.send(Order { namespace: namespace.0.try_clone()?, domain, made }).map_err(|_| gone())?;
+    wanted.recv().map_err(|_| gone())?
 }
 
 /// Makes a namespace, runs `prepare` inside, and gives both. On a thread of its own, which ends: the
@@ -193,4 +244,32 @@ fn open(path: &str) -> io::Result<OwnedFd> {
 
 fn move_into(namespace: BorrowedFd<'_>) -> io::Result<()> {
     Ok(move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_come_back_sends_another_thread() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: making network namespaces needs root");
+            return;
+        }
+        let (there, ()) = make(|| Ok(())).unwrap();
+        let here = Namespace::current().unwrap();
+        HOME.set(Some(Home::Closed));
+        let (visited, nested) = there
+            .enter(|| (Namespace::current().unwrap(), here.enter(|| Namespace::current().unwrap()).unwrap()))
+            .unwrap();
+        assert!(visited.is(&there).unwrap() && nested.is(&here).unwrap());
+        assert!(Namespace::current().unwrap().is(&here).unwrap());
+        for namespace in [&there, &here, &there] {
+            let socket = namespace.socket(Domain::IPV4).unwrap();
+            assert!(Namespace::of_socket(&socket).unwrap().is(namespace).unwrap());
+        }
+        let panic = std::panic::catch_unwind(|| there.enter(|| panic!("inside")).unwrap());
+        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"inside"));
+        assert!(matches!(HOME.take(), Some(Home::Closed)));
+    }
 }
