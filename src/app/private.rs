@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::routes::{self, Served};
 use super::standing::Standing;
 use super::state::State;
-use crate::config::settings::{Policy, PrivateSettings, Protocol, Settings};
+use crate::config::settings::{BackendKind, Policy, PrivateSettings, Protocol, Settings};
 use crate::landscape::{LandscapeId, LandscapeSpec, PathTarget, ServiceKey, ServiceSpec, Workload};
 use crate::lifecycle::Neighbours;
 use crate::listen::Listeners;
@@ -27,6 +27,7 @@ pub(super) async fn start(
 ) -> Option<Arc<PrivateNetwork>> {
     let private = settings.private.clone()?;
     let (instance, state) = (state.instance().to_owned(), state.path().to_owned());
+    let containers = super::policies(settings).any(|policy| policy.backend == BackendKind::Docker);
     // It talks to the kernel, and waits for it.
     let started = tokio::task::spawn_blocking(move || {
         let place = place(standing, &inherited)?;
@@ -36,6 +37,9 @@ pub(super) async fn start(
         Ok(Ok(network)) => {
             if network.hub().is_some() {
                 tracing::info!("{}", user::no_egress());
+                if containers {
+                    tracing::warn!("containers are not on the private network, which is in a user namespace");
+                }
             }
             tracing::info!("services have virtual addresses of {} and find each other by name", network.range());
             Some(network)

@@ -188,12 +188,16 @@ fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
     let fixed =
         |private: &Option<PrivateSettings>| private.clone().map(|p| PrivateSettings { idle: Duration::ZERO, ..p });
     let asks = |settings: &Settings| settings.process.namespaces == Namespaces::User;
+    if asks(old) != asks(new) {
+        return Err("process.namespaces cannot become `user`, or something else, while the router runs; stop it and \
+                    start it anew"
+            .into());
+    }
     let all = [
         ("state", old.state != new.state),
         ("threads", old.listen.threads != new.listen.threads),
         ("listen.admin", old.listen.admin != new.listen.admin),
         ("docker.host", old.docker.host != new.docker.host),
-        ("process.namespaces", asks(old) != asks(new)),
         ("private", fixed(&old.private) != fixed(&new.private)),
     ];
     match all.iter().find(|(_, changed)| *changed) {

@@ -43,7 +43,7 @@ impl Standing {
             return Self::Machine;
         }
         let shims = process::living_shims(&glance.state);
-        let earlier = match predecessor(&glance.state, take_over) {
+        let earlier = match predecessor(&glance.state, take_over && glance.user_namespaces) {
             Earlier::Nothing => of_shims(&shims),
             known => known,
         };
@@ -82,8 +82,8 @@ fn hub_of(shims: &[u32]) -> Option<Namespace> {
     None
 }
 
-fn predecessor(state: &Path, take_over: bool) -> Earlier {
-    if !take_over {
+fn predecessor(state: &Path, ask: bool) -> Earlier {
+    if !ask {
         return Earlier::Nothing;
     }
     match takeover::user_namespace(state) {

@@ -58,7 +58,7 @@ fn open(path: &str) -> io::Result<OwnedFd> {
 
 /// What would be possible in a user namespace: tried by another process, for there is no way back.
 pub fn survey() -> Survey {
-    if let Some(lack) = stands_for_all() {
+    if let Some(lack) = unfit() {
         return Survey::without(lack);
     }
     let answer = Command::new("/proc/self/exe").arg(SURVEY).stdin(Stdio::null()).stderr(Stdio::null()).output();
@@ -79,14 +79,21 @@ pub fn no_egress() -> Lack {
     )
 }
 
-/// In a user namespace, whatever belongs to a user that it does not know belongs to one and the same number.
-fn stands_for_all() -> Option<Lack> {
-    let number = |path| std::fs::read_to_string(path).ok()?.trim().parse::<u32>().ok();
-    let uid = geteuid().as_raw();
-    (number("/proc/sys/kernel/overflowuid") == Some(uid)).then(|| {
+/// Who must not be in a user namespace.
+fn unfit() -> Option<Lack> {
+    let remedy = "run the router as a user of its own";
+    let uid = geteuid();
+    if uid.is_root() {
+        let what = "root without capabilities would have all of them in a user namespace, and its replicas with it";
+        return Some(Lack::new(what, format!("{remedy}, or as root with CAP_NET_ADMIN and CAP_SYS_ADMIN")));
+    }
+    // Whatever belongs to a user that the namespace does not know belongs to this number there.
+    let stands_for_all = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok();
+    (stands_for_all == Some(uid.as_raw())).then(|| {
+        let uid = uid.as_raw();
         Lack::new(
             format!("in a user namespace uid {uid} stands for all other users, and the router runs as it"),
-            "run the router as a user of its own",
+            remedy,
         )
     })
 }
