@@ -25,6 +25,8 @@ landscapes:
 ";
 
 const SHOP: &str = "schemaVersion: v0.2
+prepare:
+  steps: [{ command: readlink /proc/self/ns/net > prepared-on }]
 run:
   web:
     steps: [{ command: \"grep ^Cap /proc/self/status > capabilities; exec ./test-app\" }]
@@ -156,6 +158,10 @@ fn without_rights_replicas_share_a_port_and_find_each_other_and_nobody_else() {
     let sets: Vec<&str> = capabilities.lines().filter(|line| !line.starts_with("CapBnd")).collect();
     assert!(sets.len() == 4 && sets.iter().all(|line| line.ends_with("\t0000000000000000")), "{capabilities}");
     assert!(capabilities.contains("CapBnd:\t0000000000002400"), "{capabilities}");
+
+    let prepared_on = std::fs::read_to_string(site.path().join("shop/prepared-on")).unwrap();
+    let machine = std::fs::read_link("/proc/self/ns/net").unwrap();
+    assert_eq!(Path::new(prepared_on.trim()), machine, "it may have to download something");
 
     let address = std::fs::read_to_string(site.path().join("shop/api-address")).unwrap();
     let address = address.lines().next().unwrap();

@@ -37,11 +37,11 @@ enum Earlier {
 impl Standing {
     /// Finds the place for this process and moves it there.
     pub(super) fn take(config: &Path, take_over: bool) -> Self {
-        // A configuration that cannot be read is refused later, with its mistakes.
-        let Some(glance) = config::glance(config) else { return Self::Machine };
         if capabilities::for_networks() {
             return Self::Machine;
         }
+        // A configuration that cannot be read is refused later, with its mistakes.
+        let Some(glance) = config::glance(config) else { return Self::Machine };
         let shims = process::living_shims(&glance.state);
         let earlier = match predecessor(&glance.state, take_over && glance.user_namespaces) {
             Earlier::Nothing => of_shims(&shims),

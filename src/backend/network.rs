@@ -31,6 +31,9 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
     /// A new namespace on the landscape's network, for a process replica or a job.
     async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached>;
 
+    /// Whether nothing leads from there to the outside, though it should.
+    fn lacks_egress(&self) -> bool;
+
     /// A namespace that an earlier router made has this address, and is served again once this returns.
     async fn keep(&self, landscape: &LandscapeId, address: Ipv4Addr) -> io::Result<()>;
 

@@ -46,6 +46,7 @@ pub struct PrivateNetwork {
     instance: String,
     settings: PrivateSettings,
     at: Place,
+    egress_is_lost: bool,
     ground: Mutex<Option<Ground>>,
     range: Ipv4Net,
     listeners: Arc<Listeners>,
@@ -129,6 +130,7 @@ impl PrivateNetwork {
         Ok(Arc::new(Self {
             instance: instance.to_owned(),
             settings: PrivateSettings { egress, ..settings.clone() },
+            egress_is_lost: settings.egress && !egress,
             at,
             ground: Mutex::new(Some(ground)),
             range,
@@ -423,6 +425,10 @@ pub fn usual_range(instance: &str) -> Result<Ipv4Net, Lack> {
 
 #[async_trait]
 impl Network for PrivateNetwork {
+    fn lacks_egress(&self) -> bool {
+        self.egress_is_lost
+    }
+
     async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached> {
         let net = self.net(landscape)?;
         let (bridge, gateway) = self.bridge(landscape, net).await?;

@@ -95,7 +95,10 @@ async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Me
     paths::private_dir(&dir)?;
     let logs = room.paths.job_logs(&landscape.id);
     paths::private_dir(&logs)?;
-    let attached = room.attach(&landscape.id, token).await?;
+    let attached = match job.stage {
+        Stage::Prepare if room.prepares_on_the_machine() => None,
+        _ => room.attach(&landscape.id, token).await?,
+    };
     let since = SystemTime::now();
     let meta = Meta {
         protocol: PROTOCOL,

@@ -141,6 +141,12 @@ impl Room {
         self.options.network.as_ref().filter(|_| self.settings.load().namespaces != Namespaces::Off)
     }
 
+    /// Preparations download what a landscape needs: where its network does not lead outside, they are on the
+    /// machine's, from where no replica can be reached.
+    pub(super) fn prepares_on_the_machine(&self) -> bool {
+        self.network().is_some_and(|network| network.lacks_egress())
+    }
+
     /// A namespace of its own for what has this token; `None` where it is to be on the machine's network.
     pub(super) async fn attach(&self, landscape: &LandscapeId, token: &str) -> io::Result<Option<Attached>> {
         let Some(network) = self.network() else { return Ok(None) };
