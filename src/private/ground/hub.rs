@@ -59,7 +59,9 @@ pub fn new_hub() -> io::Result<Namespace> {
         let mut wire = Wire::open()?;
         let loopback = wire.link("lo")?.map_or(1, |link| link.index);
         wire.set_up(loopback)?;
-        // So that who asks for the world outside is refused at once, and does not wait for nothing.
+        // Who asks for the world outside is refused by the filters, at once and every time: what the kernel
+        // says of itself of what cannot be reached, it says now and then.
+        wire.lead_nowhere(loopback)?;
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")
             .map_err(|error| io::Error::new(error.kind(), format!("net.ipv4.ip_forward cannot be set: {error}")))
     };
