@@ -40,10 +40,18 @@ run:
     network: { ports: [{ port: 6379, isPublic: false }] }
 ";
 
+/// Before it serves, it tries to go where others are: as it is, and with all rights in a namespace of its own.
 const BLOG: &str = "schemaVersion: v0.2
 run:
   web:
-    steps: [{ command: exec ./test-app }]
+    steps:
+      - command: |
+          for process in /proc/[0-9]*; do
+            nsenter --net=$process/ns/net true 2> /dev/null && echo $process >> entered
+            unshare --user --map-root-user nsenter --net=$process/ns/net true 2> /dev/null && echo $process >> entered
+          done
+          command -v nsenter && touch tried
+      - command: exec ./test-app
     network: { ports: [{ port: 3000, isPublic: false }], paths: [{ port: 3000, path: / }] }
 ";
 
@@ -182,6 +190,8 @@ fn without_rights_replicas_share_a_port_and_find_each_other_and_nobody_else() {
         assert_eq!(answer.status, 502, "{elsewhere}: {}", answer.text());
         assert!(begin.elapsed() < Duration::from_secs(5), "{elsewhere} took {:?}", begin.elapsed());
     }
+    let blog = site.path().join("blog");
+    assert!(blog.join("tried").exists() && !blog.join("entered").exists());
     // Each is refused: the kernel's own words about what cannot be reached are few, and the rest would hang.
     let begin = Instant::now();
     for host in 1..=20 {
