@@ -16,9 +16,8 @@ pub(crate) const FILTERS: CapabilitySet = CapabilitySet::NET_ADMIN;
 /// What a shim needs to move into its replica's network, and to give all of it up.
 pub(crate) const MOVE_IN: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SETPCAP);
 
-/// What a program that its file gives more may keep, so that it can be started at all: of use in a
-/// network of its own, and there alone.
-const HARMLESS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_RAW);
+/// What a program may have whose file gives it that, so that it can be started at all.
+const HARMLESS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
 /// Whether this thread may do everything that the private network needs.
 pub(crate) fn for_networks() -> bool {

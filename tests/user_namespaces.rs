@@ -165,7 +165,7 @@ fn without_rights_replicas_share_a_port_and_find_each_other_and_nobody_else() {
     let capabilities = std::fs::read_to_string(site.path().join("shop/capabilities")).unwrap();
     let sets: Vec<&str> = capabilities.lines().filter(|line| !line.starts_with("CapBnd")).collect();
     assert!(sets.len() == 4 && sets.iter().all(|line| line.ends_with("\t0000000000000000")), "{capabilities}");
-    assert!(capabilities.contains("CapBnd:\t0000000000002400"), "{capabilities}");
+    assert!(capabilities.contains("CapBnd:\t0000000000000400"), "{capabilities}");
 
     let prepared_on = std::fs::read_to_string(site.path().join("shop/prepared-on")).unwrap();
     let machine = std::fs::read_link("/proc/self/ns/net").unwrap();
