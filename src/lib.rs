@@ -6,6 +6,7 @@ pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod balance;
+mod capabilities;
 pub mod cli;
 pub mod config;
 pub mod landscape;

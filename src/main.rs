@@ -2,13 +2,17 @@
 
 use std::process::ExitCode;
 
+use landscape_router::private::ground::user;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // Before anything is parsed or started: every replica's start waits for this.
-    if std::env::args_os().nth(1).is_some_and(|command| command == "shim") {
-        return landscape_router::backend::process::shim_main();
+    match std::env::args_os().nth(1) {
+        Some(command) if command == "shim" => return landscape_router::backend::process::shim_main(),
+        Some(command) if command == user::SURVEY => return user::survey_main(),
+        _ => {}
     }
     landscape_router::cli::main()
 }

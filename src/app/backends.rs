@@ -24,7 +24,7 @@ pub struct Backends {
     process: Arc<ProcessBackend>,
     docker: Mutex<Option<Arc<DockerBackend>>>,
     instance: String,
-    network: Option<Arc<dyn Network>>,
+    for_containers: Option<Arc<dyn Network>>,
 }
 
 impl Backends {
@@ -35,15 +35,14 @@ impl Backends {
         lifecycle: &Lifecycle,
         network: Option<Arc<PrivateNetwork>>,
     ) -> Result<Self, BackendError> {
+        // An engine's bridges are the machine's.
+        let for_containers = network.clone().filter(|n| n.hub().is_none()).map(|n| n as Arc<dyn Network>);
         let network = network.map(|n| n as Arc<dyn Network>);
         let (observer, observations) = mpsc::unbounded_channel();
-        let options = ProcessOptions {
-            network: network.clone(),
-            ..ProcessOptions::new(settings.process.clone(), &settings.state)
-        };
+        let options = ProcessOptions { network, ..ProcessOptions::new(settings.process.clone(), &settings.state) };
         let process = Arc::new(ProcessBackend::new(options, observer)?);
         lifecycle.connect(process.clone(), observations);
-        let backends = Self { process, docker: Mutex::default(), instance: instance.to_owned(), network };
+        let backends = Self { process, docker: Mutex::default(), instance: instance.to_owned(), for_containers };
         if settings.state.join(DOCKER_USED).exists() {
             backends.of(BackendKind::Docker, settings, lifecycle);
         }
@@ -62,8 +61,13 @@ impl Backends {
             if let Err(error) = std::fs::write(state.join(DOCKER_USED), "") {
                 tracing::warn!(%error, "a next router that uses no Docker will not look for what this one leaves");
             }
-            let new =
-                Arc::new(DockerBackend::new(docker, self.instance.clone(), state, self.network.clone(), observer));
+            let new = Arc::new(DockerBackend::new(
+                docker,
+                self.instance.clone(),
+                state,
+                self.for_containers.clone(),
+                observer,
+            ));
             new.keep_only(&landscape_ids(settings));
             lifecycle.connect(new.clone(), observations);
             new

@@ -10,6 +10,7 @@ mod private;
 mod router;
 mod routes;
 mod signals;
+mod standing;
 pub mod state;
 pub mod takeover;
 
@@ -30,7 +31,7 @@ use tokio::task::JoinHandle;
 use crate::admin::token::Places;
 use crate::admin::{AdminServer, EventLog};
 use crate::backend::process;
-use crate::config::settings::{BackendKind, Settings};
+use crate::config::settings::{BackendKind, Namespaces, Settings};
 use crate::config::watch::Watch;
 use crate::config::{self, Purpose};
 use crate::lifecycle::{GateBudget, LifeEvent, Lifecycle, LifecycleSettings};
@@ -43,6 +44,7 @@ use crate::route::Table;
 use backends::Backends;
 use router::Router;
 use signals::{Signal, Signals};
+use standing::Standing;
 use state::State;
 use takeover::{Admin, Inherited, Predecessor, Successors};
 
@@ -58,6 +60,7 @@ pub fn run(config: PathBuf, take_over: bool, log: LogFormat) -> ExitCode {
         eprintln!("landscape-router: {e}");
         return ExitCode::FAILURE;
     }
+    let standing = Standing::take(&config, take_over);
     if let Err(e) = process::harden() {
         tracing::warn!("the process could not be hardened: {e}");
     }
@@ -70,7 +73,7 @@ pub fn run(config: PathBuf, take_over: bool, log: LogFormat) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
-        match start(config, take_over).await {
+        match start(config, take_over, standing).await {
             Ok(running) => running.serve().await,
             Err(e) => {
                 tracing::error!("{e}");
@@ -94,7 +97,7 @@ struct Running {
     predecessor: Option<Predecessor>,
 }
 
-async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
+async fn start(config: PathBuf, take_over: bool, standing: Standing) -> Result<Running, Refusal> {
     let signals = Signals::listen()?;
     let file = config.clone();
     let loaded = tokio::task::spawn_blocking(move || config::load(&file, Purpose::Run { previous: None })).await?;
@@ -148,9 +151,7 @@ async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
         paused_memory: settings.paused_memory,
     });
     let neighbours = lifecycle.neighbours().clone();
-    let network =
-        private::start(&settings, state.instance(), state.path(), listeners.clone(), neighbours, inherited_private)
-            .await;
+    let network = private::start(&settings, standing, &state, listeners.clone(), neighbours, inherited_private).await;
     let backends = Backends::start(&settings, state.instance(), &lifecycle, network.clone())?;
     let router = Arc::new(Router {
         health: Mutex::new(router::health(&config, sound, loaded.mistakes.iter().map(ToString::to_string).collect())),
@@ -196,7 +197,7 @@ async fn start(config: PathBuf, take_over: bool) -> Result<Running, Refusal> {
         tracing::info!("listening on http://{address}");
     }
     if policies(&settings).any(|p| p.backend == BackendKind::Process) {
-        let apart = router.network.is_some() && settings.process.namespaces;
+        let apart = router.network.is_some() && settings.process.namespaces != Namespaces::Off;
         tracing::warn!("{}", process::trust_notice(apart));
     }
     let services = router.served.load().len();
@@ -259,7 +260,8 @@ impl Running {
                 Some(()) = self.changes.recv() => { self.router.reload().await; }
                 successor = self.successors.next() => {
                     match successor.hand_over(&self.router, &mut self.admin, &mut self.state, &mut self.successors).await {
-                        Ok(owner) => return self.follow(owner, accompanied).await,
+                        Ok(Some(owner)) => return self.follow(owner, accompanied).await,
+                        Ok(None) => {}
                         Err(e) => tracing::warn!("a take-over came to nothing, this router goes on: {e}"),
                     }
                 }

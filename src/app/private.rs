@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddrV4, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::routes::{self, Served};
-use crate::config::settings::{Policy, PrivateSettings, Protocol, Settings};
+use super::standing::Standing;
+use super::state::State;
+use crate::config::settings::{BackendKind, Policy, PrivateSettings, Protocol, Settings};
 use crate::landscape::{LandscapeId, LandscapeSpec, PathTarget, ServiceKey, ServiceSpec, Workload};
 use crate::lifecycle::Neighbours;
 use crate::listen::Listeners;
+use crate::private::ground::{self, Namespace, Place, user};
 use crate::private::{Ports, PrivateNetwork, ports_of};
 use crate::proxy::{PrivatePort, PrivatePorts};
 use crate::route::{PrefixTree, Route, strip_prefix_length};
@@ -17,20 +19,28 @@ use crate::route::{PrefixTree, Route, strip_prefix_length};
 /// The private network, or `None` where it is switched off or cannot be had; the log says why.
 pub(super) async fn start(
     settings: &Settings,
-    instance: &str,
-    state: &Path,
+    standing: Standing,
+    state: &State,
     listeners: Arc<Listeners>,
     neighbours: Arc<Neighbours>,
     inherited: Vec<(String, TcpListener)>,
 ) -> Option<Arc<PrivateNetwork>> {
     let private = settings.private.clone()?;
-    let (instance, state) = (instance.to_owned(), state.to_owned());
+    let (instance, state) = (state.instance().to_owned(), state.path().to_owned());
+    let containers = super::policies(settings).any(|policy| policy.backend == BackendKind::Docker);
     // It talks to the kernel, and waits for it.
     let started = tokio::task::spawn_blocking(move || {
-        PrivateNetwork::start(&private, &instance, &state, listeners, neighbours, inherited)
+        let place = place(standing, &inherited)?;
+        PrivateNetwork::start(&private, place, &instance, &state, listeners, neighbours, inherited)
     });
     match started.await {
         Ok(Ok(network)) => {
+            if network.hub().is_some() {
+                tracing::info!("{}", user::no_egress());
+                if containers {
+                    tracing::warn!("containers are not on the private network, which is in a user namespace");
+                }
+            }
             tracing::info!("services have virtual addresses of {} and find each other by name", network.range());
             Some(network)
         }
@@ -43,6 +53,18 @@ pub(super) async fn start(
             None
         }
     }
+}
+
+/// Where the network is to be: where what an earlier router left is.
+fn place(standing: Standing, inherited: &[(String, TcpListener)]) -> Result<Place, String> {
+    let found = match standing {
+        Standing::Machine => return Ok(Place::Machine),
+        Standing::Refused(lack) => return Err(lack.to_string()),
+        Standing::User(found) => found,
+    };
+    let of_sockets = || inherited.iter().find_map(|(_, socket)| Namespace::of_socket(socket).ok());
+    let hub = found.or_else(of_sockets).map_or_else(ground::new_hub, Ok);
+    hub.map(|hub| Place::Hub(Arc::new(hub))).map_err(|e| format!("a network namespace cannot be made: {e}"))
 }
 
 /// The services of every landscape and their private ports.

@@ -15,7 +15,7 @@ use super::private;
 use super::routes::{self, Served};
 use crate::admin::{ConfigHealth, EventLog, Reloaded};
 use crate::config::diff::Changes;
-use crate::config::settings::{PrivateSettings, Settings};
+use crate::config::settings::{Namespaces, PrivateSettings, Settings};
 use crate::config::watch::Watch;
 use crate::config::{self, Purpose};
 use crate::landscape::{LandscapeId, ServiceKey};
@@ -187,6 +187,12 @@ fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
     // How long raw TCP may be idle is looked up for every connection.
     let fixed =
         |private: &Option<PrivateSettings>| private.clone().map(|p| PrivateSettings { idle: Duration::ZERO, ..p });
+    let asks = |settings: &Settings| settings.process.namespaces == Namespaces::User;
+    if asks(old) != asks(new) {
+        return Err("process.namespaces cannot become `user`, or something else, while the router runs; stop it and \
+                    start it anew"
+            .into());
+    }
     let all = [
         ("state", old.state != new.state),
         ("threads", old.listen.threads != new.listen.threads),

@@ -4,11 +4,13 @@ use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 
 use crate::landscape::LandscapeId;
+use crate::private::ground::Namespace;
 
 /// A network namespace that is connected to its landscape's network.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Attached {
     pub address: Ipv4Addr,
     /// Who answers for names there.
     pub resolver: Ipv4Addr,
+    /// What the namespace hangs on, if it is not this machine's own: lost once nobody holds it any more.
+    pub hub: Option<Arc<Namespace>>,
 }
 
 /// Networks of landscapes. Without one, replicas are on the machine's or the engine's own.
@@ -26,6 +30,9 @@ pub struct Attached {
 pub trait Network: Send + Sync + fmt::Debug + 'static {
     /// A new namespace on the landscape's network, for a process replica or a job.
     async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached>;
+
+    /// Whether nothing leads from there to the outside, though it should.
+    fn lacks_egress(&self) -> bool;
 
     /// A namespace that an earlier router made has this address, and is served again once this returns.
     async fn keep(&self, landscape: &LandscapeId, address: Ipv4Addr) -> io::Result<()>;

@@ -11,7 +11,6 @@ use super::{machine, mistakes};
 use crate::config::settings::{BackendKind, Settings};
 use crate::config::{self, Purpose};
 use crate::landscape;
-use crate::private::ground;
 use crate::yaml::{self, Diagnostics, Mistake, Place, Severity};
 
 /// Arguments of `check`.
@@ -74,7 +73,7 @@ fn router(file: &Path) -> Judged {
     let mut mistakes = loaded.mistakes;
     let holds = loaded.settings.as_ref().map(contents).unwrap_or_default();
     if let Some(settings) = &loaded.settings {
-        let survey = ground::rights();
+        let survey = machine::survey(settings);
         mistakes.extend(machine::private(settings, file, &survey));
         mistakes.extend(trust_domain(settings, file, machine::apart(settings, &survey)));
     }

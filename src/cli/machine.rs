@@ -5,10 +5,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::state;
-use crate::config::settings::{BackendKind, PrivateSettings, Settings};
+use crate::capabilities;
+use crate::config::settings::{BackendKind, Namespaces, PrivateSettings, Settings};
 use crate::private::ground::{self, Lack, Survey};
 use crate::private::{ports_of, usual_range};
 use crate::yaml::{Mistake, Place, Severity};
+
+/// What can be had by these settings.
+pub(super) fn survey(settings: &Settings) -> Survey {
+    if by_user_namespace(settings) { ground::user::survey() } else { ground::rights() }
+}
+
+/// Whether the private network is in a user namespace: for whoever asks, who should be the router's user.
+fn by_user_namespace(settings: &Settings) -> bool {
+    let asked = settings.private.is_some() && settings.process.namespaces == Namespaces::User;
+    asked && !capabilities::for_networks()
+}
 
 /// What is missing for the private network, if these settings use one.
 pub(super) fn private(settings: &Settings, file: &Path, survey: &Survey) -> Vec<Mistake> {
@@ -25,7 +37,9 @@ pub(super) fn private(settings: &Settings, file: &Path, survey: &Survey) -> Vec<
         excerpt: None,
     };
     let mut all = Vec::new();
-    for (field, lack) in overlaps(private, &settings.state) {
+    // What this machine uses is of no interest elsewhere.
+    let collisions = if by_user_namespace(settings) { Vec::new() } else { overlaps(private, &settings.state) };
+    for (field, lack) in collisions {
         all.push(tell(Severity::Warning, field, lack.what().to_owned(), lack.remedy().to_owned()));
     }
     match survey.lacks().next().filter(|_| !survey.can_isolate()) {
@@ -55,7 +69,7 @@ pub(super) fn private(settings: &Settings, file: &Path, survey: &Survey) -> Vec<
 
 /// Whether process replicas have networks of their own.
 pub(super) fn apart(settings: &Settings, survey: &Survey) -> bool {
-    settings.private.is_some() && settings.process.namespaces && survey.can_isolate()
+    settings.private.is_some() && settings.process.namespaces != Namespaces::Off && survey.can_isolate()
 }
 
 fn runs_processes(settings: &Settings) -> bool {

@@ -10,6 +10,7 @@ mod checks;
 mod defaults;
 pub mod diff;
 mod files;
+mod glance;
 mod landscapes;
 mod last_good;
 mod later;
@@ -30,6 +31,7 @@ mod walk;
 pub mod watch;
 
 pub use files::Files;
+pub use glance::{Glance, glance};
 pub use last_good::GoodLandscapes;
 pub use load::{Loaded, Purpose, load};
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
+pub use super::model::Namespaces;
 use crate::landscape::{LandscapeSpec, ServiceKey};
 
 /// Everything that one version of router.yaml and the ci.yml files it names say.
@@ -295,8 +296,8 @@ pub struct ProcessSettings {
     pub ports: (u16, u16),
     /// Whether `runAsUser: 0` is allowed.
     pub allow_root: bool,
-    /// Whether replicas get a network namespace of their own where that is possible.
-    pub namespaces: bool,
+    /// Whether replicas get a network namespace of their own, where that is possible.
+    pub namespaces: Namespaces,
     /// Whether replicas may have host ports below 1024.
     pub low_ports: bool,
     /// Bytes of log kept a replica.

@@ -231,7 +231,7 @@ fn process(router: &model::Router, c: &mut Checks<'_>) -> ProcessSettings {
     ProcessSettings {
         ports: (ports.0, ports.1),
         allow_root: router.process.allow_root,
-        namespaces: router.process.namespaces != Some(model::Namespaces::Off),
+        namespaces: router.process.namespaces.unwrap_or(model::Namespaces::Auto),
         low_ports: router.process.low_ports,
         log_keep: keep.0,
     }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::addresses::{Book, hash};
 use super::dns::{Forwarder, Server};
 use super::ground::filter::{self, Kind, Redirect, Transport};
-use super::ground::{self, Ground, Lack};
+use super::ground::{self, Ground, Lack, Namespace, Place};
 use super::names::Zone;
 use super::rejoin::interface;
 use crate::backend::{Attached, Network};
@@ -45,6 +45,8 @@ pub type Ports = Vec<(ServiceKey, Vec<u16>)>;
 pub struct PrivateNetwork {
     instance: String,
     settings: PrivateSettings,
+    at: Place,
+    egress_is_lost: bool,
     ground: Mutex<Option<Ground>>,
     range: Ipv4Net,
     listeners: Arc<Listeners>,
@@ -92,26 +94,30 @@ struct OnSegment {
 
 impl PrivateNetwork {
     /// Claims the range of virtual addresses. `inherited` are a predecessor's sockets, by interface, with what
-    /// waits in them. An error says what is missing on this machine.
+    /// waits in them. An error says what is missing at that place.
     pub fn start(
         settings: &PrivateSettings,
+        at: Place,
         instance: &str,
         state: &Path,
         listeners: Arc<Listeners>,
         neighbours: Arc<Neighbours>,
         inherited: Vec<(String, TcpListener)>,
     ) -> Result<Arc<Self>, String> {
-        let rights = ground::rights();
+        let rights = at.within(|| Ok(ground::rights())).map_err(|e| e.to_string())?;
         if let Some(lack) = rights.lacks().next().filter(|_| !rights.can_isolate()) {
             return Err(lack.to_string());
         }
         let range = match settings.addresses {
             Some(range) => range,
-            None => usual_range(instance).map_err(|lack| lack.to_string())?,
+            None => at.within(|| usual_range(instance).map_err(io::Error::other)).map_err(|e| e.to_string())?,
         };
         let subnets = if settings.subnets_given { &settings.subnets[..] } else { &[] };
-        let ground = Ground::open(instance, range, subnets).map_err(|lack| lack.to_string())?;
-        if let Some(lack) = rights.egress.filter(|_| settings.egress)
+        let ground = at.within(|| Ground::open(instance, range, subnets).map_err(io::Error::other));
+        let ground = ground.map_err(|lack| lack.to_string())?;
+        // Nothing leads out of a hub.
+        let egress = settings.egress && at.hub().is_none();
+        if let Some(lack) = rights.egress.filter(|_| egress)
             && let Err(e) = ground::forward()
         {
             tracing::warn!("{lack}; the router may not set it itself: {e}");
@@ -123,7 +129,9 @@ impl PrivateNetwork {
         let known = Known { book: Book::open(state, range), landscapes: HashMap::new(), segments: BTreeMap::new() };
         Ok(Arc::new(Self {
             instance: instance.to_owned(),
-            settings: settings.clone(),
+            settings: PrivateSettings { egress, ..settings.clone() },
+            egress_is_lost: settings.egress && !egress,
+            at,
             ground: Mutex::new(Some(ground)),
             range,
             listeners,
@@ -135,6 +143,11 @@ impl PrivateNetwork {
             joining: tokio::sync::Mutex::default(),
             settling: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// The hub that it is in, if that is not this machine's own network.
+    pub fn hub(&self) -> Option<&Arc<Namespace>> {
+        self.at.hub()
     }
 
     /// The range of virtual addresses.
@@ -205,13 +218,19 @@ impl PrivateNetwork {
         }
         let containers = containers && segments.keys().any(|(_, by_engine)| *by_engine);
         let ground = self.ground.lock().take();
-        let close = move || ground.map_or(Ok(()), |ground| ground.close(&cables, containers));
+        let at = self.at.clone();
+        let close = move || at.within(|| ground.map_or(Ok(()), |ground| ground.close(&cables, containers)));
         let closed = tokio::task::spawn_blocking(close);
         match closed.await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => tracing::warn!("the private network was not put away whole: {e}"),
             Err(e) => tracing::warn!("the private network was not put away: {e}"),
         }
+    }
+
+    /// Runs `work` where the network is.
+    pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        self.at.within(work)
     }
 
     pub(super) fn instance(&self) -> &str {
@@ -242,17 +261,20 @@ impl PrivateNetwork {
         gateway: Ipv4Net,
     ) -> io::Result<bool> {
         // An interface that is made anew has the same name, and our sockets are not on it.
-        let index = ground::index_of(interface)?;
+        let index = self.at.within(|| ground::index_of(interface))?;
         let same = |s: &OnSegment| s.gateway == gateway && s.index == index;
         if self.known.lock().segments.get(&(id.clone(), by_engine)).is_some_and(same) {
             return Ok(false);
         }
         let any = |port| SocketAddrV4::new(gateway.addr(), port);
-        let tcp = match self.inherited(interface, index)? {
-            Some(socket) => socket,
-            None => ground::listen_tcp(interface, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), BACKLOG)?,
-        };
-        let (name_udp, name_tcp) = (ground::bind_udp(interface, any(0))?, ground::listen_tcp(interface, any(0), 128)?);
+        let inherited = self.inherited(interface, index)?;
+        let (tcp, name_udp, name_tcp) = self.at.within(|| {
+            let tcp = match inherited {
+                Some(socket) => socket,
+                None => ground::listen_tcp(interface, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), BACKLOG)?,
+            };
+            Ok((tcp, ground::bind_udp(interface, any(0))?, ground::listen_tcp(interface, any(0), 128)?))
+        })?;
         let (tcp_port, names) =
             (tcp.local_addr()?.port(), (name_udp.local_addr()?.port(), name_tcp.local_addr()?.port()));
         let zone = {
@@ -281,7 +303,7 @@ impl PrivateNetwork {
         let Some(at) = inherited.iter().position(|(name, _)| name == interface) else { return Ok(None) };
         let (_, socket) = inherited.swap_remove(at);
         socket.set_nonblocking(true)?;
-        Ok((ground::device_of(&socket)? == index).then_some(socket))
+        Ok((self.at.has(&socket) && ground::device_of(&socket)? == index).then_some(socket))
     }
 
     fn leave(&self, id: &LandscapeId, by_engine: bool) {
@@ -300,7 +322,8 @@ impl PrivateNetwork {
             ground::apply(&filter::render(&instance, &segments, range, egress))?;
             ground::allow_through_docker(&instance, &ours).map_err(io::Error::other)
         };
-        tokio::task::spawn_blocking(apply).await.map_err(io::Error::other)?
+        let at = self.at.clone();
+        tokio::task::spawn_blocking(move || at.within(apply)).await.map_err(io::Error::other)?
     }
 
     /// As the packet filters have to know them, and the names of the bridges that are ours.
@@ -330,7 +353,8 @@ impl PrivateNetwork {
             return Ok(net);
         }
         // Asked now: another router of this machine may have begun since we did.
-        let mut used: Vec<Ipv4Net> = ground::taken(&self.instance)?.into_iter().map(|taken| taken.net).collect();
+        let taken = self.at.within(|| ground::taken(&self.instance))?;
+        let mut used: Vec<Ipv4Net> = taken.into_iter().map(|taken| taken.net).collect();
         used.push(self.range);
         let mut all = self.known.lock();
         if let Some(net) = known(&all) {
@@ -367,7 +391,7 @@ impl PrivateNetwork {
         let name = self.segment_name(id, false);
         let gateway = ground::gateway_of(net).ok_or_else(|| io::Error::other(format!("{net} is too small")))?;
         if let Some(ground) = &*self.ground.lock() {
-            ground.ensure_bridge(&name, gateway)?;
+            self.at.within(|| ground.ensure_bridge(&name, gateway))?;
         }
         self.join(id, false, &name, gateway).await?;
         Ok((name, gateway))
@@ -401,6 +425,10 @@ pub fn usual_range(instance: &str) -> Result<Ipv4Net, Lack> {
 
 #[async_trait]
 impl Network for PrivateNetwork {
+    fn lacks_egress(&self) -> bool {
+        self.egress_is_lost
+    }
+
     async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached> {
         let net = self.net(landscape)?;
         let (bridge, gateway) = self.bridge(landscape, net).await?;
@@ -413,8 +441,13 @@ impl Network for PrivateNetwork {
                 }
                 ground::attach(&bridge, net, address, &cable)
             };
-            match tokio::task::spawn_blocking(make).await.map_err(io::Error::other).flatten() {
-                Ok(namespace) => return Ok(Attached { namespace, address, resolver: gateway.addr() }),
+            let at = self.at.clone();
+            let made = tokio::task::spawn_blocking(move || at.within(make)).await;
+            match made.map_err(io::Error::other).flatten() {
+                Ok(namespace) => {
+                    let hub = self.hub().cloned();
+                    return Ok(Attached { namespace, address, resolver: gateway.addr(), hub });
+                }
                 // A replica has it that an earlier router made, and that is still to be found.
                 Err(error) if !had && error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {

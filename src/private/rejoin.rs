@@ -25,7 +25,7 @@ impl PrivateNetwork {
     }
 
     fn rejoin_one(&self, id: &LandscapeId, by_engine: bool, name: &str) -> io::Result<()> {
-        let Some(gateway) = ground::in_use(name)? else { return Ok(()) };
+        let Some(gateway) = self.within(|| ground::in_use(name))? else { return Ok(()) };
         if !by_engine {
             self.has_net(id, gateway.trunc());
         }

@@ -9,7 +9,7 @@ use landscape_router::backend::process::{ProcessBackend, ProcessOptions};
 use landscape_router::backend::{
     Addresses, Backend, Failure, Found, Goal, LogLine, LogQuery, Observation, ReplicaId, Seen, Want, WantReplica,
 };
-use landscape_router::config::settings::ProcessSettings;
+use landscape_router::config::settings::{Namespaces, ProcessSettings};
 use landscape_router::landscape::{Health, Home, LandscapeSpec, Plan, Port, ServiceSpec, Step, Value, Workload};
 use tokio::sync::mpsc;
 
@@ -42,7 +42,7 @@ impl Bench {
             ports: (first, first + 20),
             allow_root: false,
             low_ports: false,
-            namespaces: false,
+            namespaces: Namespaces::Off,
             log_keep: 1 << 20,
         };
         let mut options = ProcessOptions::new(settings, &dir.path().join("state"));

@@ -11,6 +11,8 @@ use crate::landscape::ServiceKey;
 /// From the successor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToOld {
+    /// Send a descriptor of the user namespace that you run in. Asked by whoever may become a successor.
+    UserNamespace,
     /// Send duplicates of the listening sockets; nothing changes yet.
     Listeners,
     /// Give everything up: from now on the successor owns the lives of the services.
@@ -36,6 +38,8 @@ pub enum ToOld {
 /// From the old router.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToNew {
+    /// The descriptor beside this message, in answer to [`ToOld::UserNamespace`].
+    UserNamespace,
     /// The descriptors beside this message: `http` in this order, then `admin`.
     Listeners {
         /// As configured.

@@ -12,7 +12,7 @@ mod new;
 mod old;
 pub mod wire;
 
-pub use new::Predecessor;
+pub use new::{Predecessor, user_namespace};
 pub use old::{Admin, Owner, Successors};
 
 use std::io;

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::messages::{ToNew, ToOld};
 use super::wire::Wire;
@@ -13,12 +15,35 @@ use crate::app::router::Router;
 use crate::landscape::ServiceKey;
 use crate::lifecycle::{Demand, Lifecycle, Refusal, Use};
 
+/// A router that applies a new configuration answers after that.
+const ANSWER: Duration = Duration::from_secs(30);
+
 /// The router that runs on the state folder, from its successor's view.
 pub struct Predecessor {
     wire: Arc<Wire>,
     used: BTreeSet<ServiceKey>,
     private: Vec<(String, TcpListener)>,
     asleep: Vec<ServiceKey>,
+}
+
+/// The user namespace of the router that runs on the state folder, if one does and tells. Blocks, and starts no
+/// thread.
+pub fn user_namespace(state: &Path) -> io::Result<Option<OwnedFd>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ask = async {
+        let wire = match Wire::connect(state).await {
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        wire.send(&ToOld::UserNamespace, &[]).await?;
+        match wire.receive::<ToNew>().await?.ok_or_else(gone)? {
+            (ToNew::UserNamespace, descriptors) => Ok(descriptors.into_iter().next()),
+            (other, _) => Err(io::Error::other(format!("unexpected: {other:?}"))),
+        }
+    };
+    runtime.block_on(async { tokio::time::timeout(ANSWER, ask).await? })
 }
 
 impl Predecessor {

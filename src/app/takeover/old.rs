@@ -23,6 +23,7 @@ use crate::app::state::State;
 use crate::landscape::ServiceKey;
 use crate::lifecycle::{Follower, Refusal, StateName};
 use crate::listen::Quiet;
+use crate::private::ground::user;
 
 /// How long a successor may take from one step to the next.
 const STEP: Duration = Duration::from_secs(60);
@@ -82,22 +83,30 @@ impl Successors {
 }
 
 impl Successor {
-    /// Hands everything over. Until the successor asks for the lives of the services, an error leaves
-    /// this router as it was.
+    /// Hands everything over, to a successor that wants more than to know where we are. Until it asks for
+    /// the lives of the services, an error leaves this router as it was.
     pub async fn hand_over(
         self,
         router: &Arc<Router>,
         admin: &mut Option<Admin>,
         state: &mut State,
         successors: &mut Successors,
-    ) -> io::Result<Owner> {
+    ) -> io::Result<Option<Owner>> {
+        let mut asked = false;
         loop {
             match timeout(STEP, self.wire.receive::<ToOld>()).await?? {
+                Some((ToOld::UserNamespace, _)) => {
+                    self.wire.send(&ToNew::UserNamespace, &[user::own()?.as_fd()]).await?;
+                    asked = true;
+                    continue;
+                }
                 Some((ToOld::Listeners, _)) => self.listeners(router, admin.as_ref()).await?,
                 Some((ToOld::Lives, _)) => break,
                 Some((other, _)) => return Err(io::Error::other(format!("unexpected: {other:?}"))),
+                None if asked => return Ok(None),
                 None => return Err(gone()),
             }
+            asked = false;
         }
         let _one = router.applying.lock().await;
         prepared(router).await;
@@ -122,7 +131,7 @@ impl Successor {
         };
         let (used, asleep) = (names(Follower::is_open), names(Follower::is_asleep));
         self.wire.send(&ToNew::Lives { used, asleep }, &[]).await?;
-        Ok(Owner { wire: self.wire, followers })
+        Ok(Some(Owner { wire: self.wire, followers }))
     }
 
     async fn listeners(&self, router: &Router, admin: Option<&Admin>) -> io::Result<()> {

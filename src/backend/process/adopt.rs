@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::leftover;
 use super::link::Link;
-use super::paths::SOCKET;
-use super::protocol::{Command, Event, Hello, Owner, PROTOCOL, ShimState};
+use super::paths::{META, Paths, SOCKET};
+use super::procfs::Identity;
+use super::protocol::{Command, Event, Hello, Meta, Owner, PROTOCOL, ShimState};
 use super::replica;
 use super::room::{Room, Target};
 use crate::backend::{BackendError, Found, Goal};
@@ -53,6 +54,17 @@ pub(super) async fn adopt(room: &Arc<Room>) -> Result<Vec<Found>, BackendError> 
     }
     found.sort_by(|a, b| (&a.service, a.id).cmp(&(&b.service, b.id)));
     Ok(found)
+}
+
+/// The shims of an earlier router that live: their numbers. Blocks, for as long as it takes to read a small
+/// file for each.
+pub fn living_shims(state: &Path) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir(Paths::run_in(state)) else { return Vec::new() };
+    let shim = |dir: PathBuf| {
+        let meta: Meta = serde_json::from_slice(&std::fs::read(dir.join(META)).ok()?).ok()?;
+        meta.shim.filter(Identity::is_alive).map(|shim| shim.pid)
+    };
+    entries.flatten().filter_map(|entry| shim(entry.path())).collect()
 }
 
 /// Connects to the shim of a folder; without one, cleans up.

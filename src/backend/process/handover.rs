@@ -1,5 +1,5 @@
-//! The first byte that a shim gets, before its specification: with the descriptor of a network namespace
-//! beside it, if it is to live in one.
+//! The first byte that a shim gets, before its specification: with descriptors of network namespaces beside
+//! it, if it is to live in one.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,10 +12,20 @@ use rustix::net::{
 
 const BYTE: [u8; 1] = [b'.'];
 
+/// Network namespaces of a replica.
+#[derive(Debug)]
+pub struct Network<Fd> {
+    /// The one to live in.
+    pub namespace: Fd,
+    /// The one that it hangs on, to be kept, if that is not the machine's.
+    pub hub: Option<Fd>,
+}
+
 /// Sends it. The socket is new: there is room.
-pub fn send(to: &impl AsFd, namespace: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let descriptors: Vec<BorrowedFd<'_>> = namespace.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+pub fn send(to: &impl AsFd, network: Option<Network<BorrowedFd<'_>>>) -> io::Result<()> {
+    let descriptors: Vec<BorrowedFd<'_>> =
+        network.into_iter().flat_map(|n| [Some(n.namespace), n.hub]).flatten().collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(io::Error::other("no room for a descriptor"));
@@ -25,8 +35,8 @@ pub fn send(to: &impl AsFd, namespace: Option<BorrowedFd<'_>>) -> io::Result<()>
 }
 
 /// Receives it, blocking.
-pub fn receive(from: &impl AsFd) -> io::Result<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+pub fn receive(from: &impl AsFd) -> io::Result<Option<Network<OwnedFd>>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0; 1];
     let received = recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
@@ -34,7 +44,7 @@ pub fn receive(from: &impl AsFd) -> io::Result<Option<OwnedFd>> {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the router hung up"));
     }
     Ok(control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut all) => all.next(),
+        RecvAncillaryMessage::ScmRights(mut all) => Some(Network { namespace: all.next()?, hub: all.next() }),
         _ => None,
     }))
 }
@@ -46,13 +56,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_arrives_where_one_was_sent() {
+    fn descriptors_arrive_where_some_were_sent() {
         let (a, b) = UnixStream::pair().unwrap();
         send(&a, None).unwrap();
         assert!(receive(&b).unwrap().is_none());
         let file = std::fs::File::open("/dev/null").unwrap();
-        send(&a, Some(file.as_fd())).unwrap();
-        assert!(receive(&b).unwrap().is_some());
+        send(&a, Some(Network { namespace: file.as_fd(), hub: None })).unwrap();
+        assert!(receive(&b).unwrap().unwrap().hub.is_none());
+        send(&a, Some(Network { namespace: file.as_fd(), hub: Some(file.as_fd()) })).unwrap();
+        assert!(receive(&b).unwrap().unwrap().hub.is_some());
         drop(a);
         assert!(receive(&b).is_err());
     }

@@ -1,7 +1,6 @@
 //! `prepare` and `test`: steps that run once, under the same shim.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -96,7 +95,10 @@ async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Me
     paths::private_dir(&dir)?;
     let logs = room.paths.job_logs(&landscape.id);
     paths::private_dir(&logs)?;
-    let attached = room.attach(&landscape.id, token).await?;
+    let attached = match job.stage {
+        Stage::Prepare if room.prepares_on_the_machine() => None,
+        _ => room.attach(&landscape.id, token).await?,
+    };
     let since = SystemTime::now();
     let meta = Meta {
         protocol: PROTOCOL,
@@ -126,10 +128,9 @@ async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Me
         files: room.files(),
         orphan_after_ms: millis(room.options.orphan_after),
         grace_ms: millis(GRACE),
-        network: attached.as_ref().map(|a| NetworkSpec { resolver: a.resolver }),
+        network: attached.as_ref().map(NetworkSpec::of),
     };
-    let namespace = attached.as_ref().map(|a| a.namespace.as_fd());
-    Ok((Link::start(&room.options.shim, &spec, namespace).await?, meta))
+    Ok((Link::start(&room.options.shim, &spec, attached.as_ref()).await?, meta))
 }
 
 async fn attend(

@@ -1,10 +1,11 @@
 //! A connection to one shim.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::thread::CapabilitySet;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::Child;
@@ -14,6 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::handover;
 use super::paths::SocketName;
 use super::protocol::{self, Command, Event, ShimSpec};
+use crate::backend::Attached;
+use crate::capabilities;
 
 /// Events of a shim are few; this many may wait.
 const QUEUE: usize = 32;
@@ -28,8 +31,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts a shim and tells it what to run, in this network namespace or the router's own.
-    pub async fn start(program: &Path, spec: &ShimSpec, namespace: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+    /// Starts a shim and tells it what to run, in this network or the router's own.
+    pub async fn start(program: &Path, spec: &ShimSpec, attached: Option<&Attached>) -> io::Result<Self> {
         let frame = protocol::encode(spec)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -41,10 +44,16 @@ impl Link {
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let child = command.spawn().map_err(|e| {
+        let lent = match &spec.network {
+            Some(network) if network.capabilities_lent => capabilities::MOVE_IN,
+            _ => CapabilitySet::empty(),
+        };
+        let child = capabilities::lend(lent, || command.spawn()).map_err(|e| {
             e.raw_os_error().map_or_else(|| io::Error::new(e.kind(), e.to_string()), io::Error::from_raw_os_error)
         })?;
-        handover::send(&ours, namespace)?;
+        let network = attached
+            .map(|a| handover::Network { namespace: a.namespace.as_fd(), hub: a.hub.as_ref().map(|hub| hub.as_fd()) });
+        handover::send(&ours, network)?;
         let mut link = Self::over(UnixStream::from_std(ours)?, Some(child));
         tokio::io::AsyncWriteExt::write_all(&mut link.commands, &frame).await?;
         Ok(link)

@@ -44,6 +44,7 @@ use crate::backend::{
 use crate::config::settings::{BackendKind, ProcessSettings};
 use crate::landscape::{ServiceKey, ServiceSpec};
 
+pub use adopt::living_shims;
 pub use harden::harden;
 pub use runnable::trust_notice;
 pub use shim::shim_main;

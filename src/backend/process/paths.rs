@@ -44,6 +44,11 @@ impl Paths {
         self.base.join("run")
     }
 
+    /// The same in a state folder that may not be there.
+    pub fn run_in(state: &Path) -> PathBuf {
+        state.join("process").join("run")
+    }
+
     /// The folder of one of them.
     pub fn replica(&self, token: &str) -> PathBuf {
         self.run().join(token)

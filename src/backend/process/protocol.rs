@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::cgroup::CgroupSpec;
 use super::procfs::Identity;
-use crate::backend::{Addresses, Inside, ReplicaId, Stage};
+use crate::backend::{Addresses, Attached, Inside, ReplicaId, Stage};
 use crate::landscape::{RunDigest, ServiceKey};
 
 /// Grows when a router can no longer drive an older shim.
@@ -52,7 +52,7 @@ pub struct ShimSpec {
     pub orphan_after_ms: u64,
     /// How it is then ended.
     pub grace_ms: u64,
-    /// Its own network: the descriptor of its namespace follows on the same socket.
+    /// Its own network: the descriptors of its namespaces come before this on the same socket.
     pub network: Option<NetworkSpec>,
 }
 
@@ -61,6 +61,15 @@ pub struct ShimSpec {
 pub struct NetworkSpec {
     /// Who answers for names.
     pub resolver: Ipv4Addr,
+    /// The router lent the shim the capabilities to move there: they are given up before anything runs.
+    pub capabilities_lent: bool,
+}
+
+impl NetworkSpec {
+    /// For what lives there.
+    pub fn of(attached: &Attached) -> Self {
+        Self { resolver: attached.resolver, capabilities_lent: attached.hub.is_some() }
+    }
 }
 
 /// One step to run.

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -212,10 +211,10 @@ impl Task {
             files: room.files(),
             orphan_after_ms: millis(room.options.orphan_after),
             grace_ms: millis(room.options.orphan_grace),
-            network: attached.as_ref().map(|a| NetworkSpec { resolver: a.resolver }),
+            network: attached.as_ref().map(NetworkSpec::of),
         };
-        let namespace = attached.as_ref().map(|a| a.namespace.as_fd());
-        let link = Link::start(&room.options.shim, &shim, namespace).await.map_err(|e| failure::of_start(&e))?;
+        let link =
+            Link::start(&room.options.shim, &shim, attached.as_ref()).await.map_err(|e| failure::of_start(&e))?;
         Ok((link, meta))
     }
 

@@ -22,7 +22,7 @@ use super::protocol::{Hello, Meta};
 use super::runnable::Own;
 use super::{ProcessOptions, harden};
 use crate::backend::{Attached, BackendError, Goal, Network, Observation, Observer, ReplicaId, Seen};
-use crate::config::settings::ProcessSettings;
+use crate::config::settings::{Namespaces, ProcessSettings};
 use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
 
 /// Beyond the grace of `shutdown`, until the shims' last words are waited for.
@@ -138,7 +138,13 @@ impl Room {
 
     /// The networks that replicas get namespaces on, if they get any.
     fn network(&self) -> Option<&Arc<dyn Network>> {
-        self.options.network.as_ref().filter(|_| self.settings.load().namespaces)
+        self.options.network.as_ref().filter(|_| self.settings.load().namespaces != Namespaces::Off)
+    }
+
+    /// Preparations download what a landscape needs: where its network does not lead outside, they are on the
+    /// machine's, from where no replica can be reached.
+    pub(super) fn prepares_on_the_machine(&self) -> bool {
+        self.network().is_some_and(|network| network.lacks_egress())
     }
 
     /// A namespace of its own for what has this token; `None` where it is to be on the machine's network.

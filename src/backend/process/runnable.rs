@@ -96,6 +96,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::config::settings::Namespaces;
     use crate::landscape::{Health, Home, Mount, Plan, ServiceKey, Step, Value};
 
     const ROOT: Own = Own { uid: 0, gid: 0 };
@@ -124,8 +125,13 @@ mod tests {
     }
 
     fn judged(own: Own, allow_root: bool, change: impl FnOnce(&mut ServiceSpec)) -> Result<(), String> {
-        let settings =
-            ProcessSettings { ports: (20_000, 29_999), allow_root, low_ports: false, namespaces: true, log_keep: 1 };
+        let settings = ProcessSettings {
+            ports: (20_000, 29_999),
+            allow_root,
+            low_ports: false,
+            namespaces: Namespaces::Auto,
+            log_keep: 1,
+        };
         check(&spec(change), &settings, own)
     }
 

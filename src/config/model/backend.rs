@@ -20,6 +20,9 @@ pub struct Process {
     pub allow_root: bool,
     /// What replicas' network is. In a namespace of its own a replica has every port it declares, and no
     /// other landscape reaches it; that takes the right to make them, and `private` not switched off.
+    /// `auto` takes rights that the router has: root's. `user` does without, by a user namespace, whose
+    /// price is that replicas reach nothing outside of this machine, that programs in it see every other
+    /// user of the machine as one and the same, and that containers are left out of `private`.
     #[schemars(extend("default" = "auto"))]
     pub namespaces: Option<Namespaces>,
     /// Lets replicas have declared ports below 1024 as they are, where the system allows it to the user
@@ -34,8 +37,10 @@ pub struct Process {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub enum Namespaces {
-    /// Where the system allows it.
+    /// Where the router has the rights.
     Auto,
+    /// Also where it has none, in a user namespace.
+    User,
     /// Never: they share the machine's network.
     Off,
 }

@@ -134,6 +134,12 @@ impl Wire {
         self.change(Message::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL)
     }
 
+    /// Has what is for nowhere go through the packet filters, which refuse it.
+    pub(super) fn lead_nowhere(&mut self, loopback: u32) -> io::Result<()> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(loopback).scope(RouteScope::Link).build();
+        self.change(Message::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
     /// Makes every address of `range` one of this machine's own; it may be already.
     pub(super) fn make_local(&mut self, range: Ipv4Net, metric: u32, loopback: u32) -> io::Result<()> {
         let done = self.change(Message::NewRoute(local_route(range, metric, loopback)), NLM_F_CREATE | NLM_F_EXCL);

@@ -9,11 +9,13 @@
 //!
 //! Everything here blocks, for milliseconds at most where it does not say otherwise, and speaks of the
 //! namespace of the calling thread. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN, and
-//! CAP_SYS_PTRACE to find the namespace of a replica. IPv4 only.
+//! CAP_SYS_PTRACE to find the namespace of a replica: on this machine, or in a user namespace ([`user`]),
+//! where a hub takes the machine's place ([`Place`]). IPv4 only.
 
 mod attach;
 mod engine_rules;
 pub mod filter;
+mod hub;
 mod links;
 mod listen;
 mod names;
@@ -23,6 +25,7 @@ mod ranges;
 mod survey;
 #[cfg(test)]
 mod tests;
+pub mod user;
 mod wire;
 
 use std::collections::HashSet;
@@ -32,6 +35,7 @@ use ipnet::Ipv4Net;
 
 pub use attach::{attach, gateway_of};
 pub use engine_rules::allow_through_docker;
+pub use hub::{Place, hub_of, keep_hub, new_hub};
 pub use listen::{bind_udp, device_of, listen_tcp};
 pub use names::bridge_name;
 pub use namespace::Namespace;

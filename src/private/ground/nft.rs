@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
 
+use crate::capabilities;
+
 /// Where administrators' programs are, for a router whose search path leaves these out.
 const PLACES: [&str; 2] = ["/usr/sbin/", "/sbin/"];
 
@@ -37,13 +39,14 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> io::Result<
 }
 
 fn start(program: &str, arguments: &[&str]) -> io::Result<std::process::Child> {
-    Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .env("LC_ALL", "C")
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .stderr(Stdio::piped());
+    capabilities::lend(capabilities::FILTERS, || command.spawn())
 }

@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rustix::thread::CapabilitySet;
+use serde::{Deserialize, Serialize};
 
 use super::attach::gateway_of;
 use super::filter::{self, Kind, Redirect, Segment, Transport};
@@ -15,7 +16,7 @@ use super::wire::Wire;
 use super::{namespace, nft};
 
 /// Something that is missing for the private network, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{what}: {remedy}")]
 pub struct Lack {
     what: String,
@@ -43,7 +44,7 @@ pub(super) const RIGHTS: &str =
     "run the router as root, or with the capabilities CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_SYS_PTRACE";
 
 /// The rights and tools of this process, each there or lacking.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
     /// Network namespaces, bridges and cables between them.
     pub namespaces: Option<Lack>,
@@ -54,9 +55,19 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// Namespaces lack this.
+    pub(super) fn without(lack: Lack) -> Self {
+        Self { namespaces: Some(lack), ..Self::default() }
+    }
+
     /// Whether each replica can have a namespace of its own.
     pub fn can_isolate(&self) -> bool {
         self.namespaces.is_none() && self.filters.is_none()
+    }
+
+    /// The most important thing that is missing.
+    pub fn into_first_lack(self) -> Option<Lack> {
+        self.namespaces.or(self.filters).or(self.egress)
     }
 
     /// What is missing, most important first.

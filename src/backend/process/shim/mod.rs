@@ -14,19 +14,22 @@ mod run;
 mod state;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit};
 
 use super::{handover, protocol, raw};
+use crate::capabilities;
+use crate::private::ground::keep_hub;
 
 /// Runs the shim to its end. Called before anything else in `main`, when the first argument is
 /// `shim`; the specification comes over standard input, which must be the socket a router opened.
 pub fn shim_main() -> ExitCode {
     match prepare() {
-        Ok(Some((spec, router))) => match run::run(spec, router) {
+        // What the replica's network hangs on is kept until its end.
+        Ok(Some((spec, router, _hub))) => match run::run(spec, router) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 // Nobody reads this but a person who looks for the reason.
@@ -46,7 +49,7 @@ pub fn shim_main() -> ExitCode {
 }
 
 /// Leaves everything of the router behind and reads what to run.
-fn prepare() -> io::Result<Option<(protocol::ShimSpec, UnixStream)>> {
+fn prepare() -> io::Result<Option<(protocol::ShimSpec, UnixStream, Option<OwnedFd>)>> {
     let stdin = io::stdin();
     let Ok(kind) = rustix::net::sockopt::socket_type(stdin.as_fd()) else { return Ok(None) };
     if kind != rustix::net::SocketType::STREAM {
@@ -64,13 +67,17 @@ fn prepare() -> io::Result<Option<(protocol::ShimSpec, UnixStream)>> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut router = UnixStream::from(stdin.as_fd().try_clone_to_owned()?);
-    let namespace = handover::receive(&router)?;
+    let given = handover::receive(&router)?;
     let spec: protocol::ShimSpec = protocol::read_blocking(&mut router)?;
-    if let Some((namespace, network)) = namespace.as_ref().zip(spec.network.as_ref()) {
-        network::enter(namespace, network, &spec.dir)?;
+    if let Some((given, network)) = given.as_ref().zip(spec.network.as_ref()) {
+        network::enter(&given.namespace, network, &spec.dir)?;
+        if network.capabilities_lent {
+            capabilities::give_up()?;
+        }
     }
     if let Some((soft, hard)) = spec.files {
         rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: Some(hard) })?;
     }
-    Ok(Some((spec, router)))
+    let hub = given.and_then(|given| given.hub).map(keep_hub).transpose()?;
+    Ok(Some((spec, router, hub)))
 }
