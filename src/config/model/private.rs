@@ -36,7 +36,7 @@ pub struct PrivateSettings {
     /// A raw TCP connection on which no byte moved for so long is ended.
     #[schemars(extend("default" = d::PRIVATE_IDLE.to_string()))]
     pub idle: Option<Positive>,
-    /// Whether process replicas reach what is outside of this machine.
+    /// Whether replicas, containers too, reach what is outside of this machine.
     #[serde(default = "yes")]
     #[schemars(extend("default" = true))]
     pub egress: bool,
