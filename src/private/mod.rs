@@ -13,6 +13,7 @@ pub mod ground;
 pub mod names;
 mod network;
 mod rejoin;
+mod seats;
 
 use crate::landscape::{ServiceSpec, Workload};
 

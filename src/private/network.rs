@@ -11,18 +11,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::addresses::{Book, hash};
+use super::addresses::Book;
 use super::dns::{Forwarder, Server};
 use super::ground::filter::{self, Kind, Redirect, Transport};
 use super::ground::{self, Ground, Lack, Namespace, Place};
 use super::names::Zone;
-use super::rejoin::interface;
-use crate::backend::{Attached, Network};
 use crate::config::settings::PrivateSettings;
 use crate::landscape::{LandscapeId, ServiceKey};
 use crate::lifecycle::Neighbours;
@@ -32,8 +29,6 @@ use crate::proxy::Segment;
 /// Connections that the system keeps for us before they are accepted; it bounds this by
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// Landscapes' networks are of this size.
-const PIECE: u8 = 24;
 /// Where virtual addresses come from unless the configuration says otherwise: the first that is free.
 const USUAL: [&str; 4] = ["10.212.0.0/16", "172.29.0.0/16", "192.168.192.0/20", "198.18.0.0/16"];
 
@@ -44,15 +39,15 @@ pub type Ports = Vec<(ServiceKey, Vec<u16>)>;
 #[derive(Debug)]
 pub struct PrivateNetwork {
     instance: String,
-    settings: PrivateSettings,
-    at: Place,
-    egress_is_lost: bool,
-    ground: Mutex<Option<Ground>>,
-    range: Ipv4Net,
+    pub(super) settings: PrivateSettings,
+    pub(super) at: Place,
+    pub(super) egress_is_lost: bool,
+    pub(super) ground: Mutex<Option<Ground>>,
+    pub(super) range: Ipv4Net,
     listeners: Arc<Listeners>,
     forwarder: Forwarder,
     neighbours: Arc<Neighbours>,
-    known: Mutex<Known>,
+    pub(super) known: Mutex<Known>,
     inherited: Mutex<Vec<(String, TcpListener)>>,
     /// What an earlier router left is taken up; until then nothing is changed.
     begun: watch::Sender<bool>,
@@ -63,22 +58,22 @@ pub struct PrivateNetwork {
 }
 
 #[derive(Debug)]
-struct Known {
+pub(super) struct Known {
     book: Book,
-    landscapes: HashMap<LandscapeId, Landscape>,
+    pub(super) landscapes: HashMap<LandscapeId, Landscape>,
     segments: BTreeMap<(LandscapeId, bool), OnSegment>,
 }
 
 /// What is served to one landscape.
 #[derive(Debug)]
-struct Landscape {
+pub(super) struct Landscape {
     zone: Arc<ArcSwap<Zone>>,
     ports: Vec<SocketAddrV4>,
     /// Of the process segment: its network, and the addresses in use.
-    net: Option<Ipv4Net>,
-    taken: HashSet<Ipv4Addr>,
+    pub(super) net: Option<Ipv4Net>,
+    pub(super) taken: HashSet<Ipv4Addr>,
     /// Addresses that were in use, whose cables the kernel may not have removed yet.
-    ended: HashSet<Ipv4Addr>,
+    pub(super) ended: HashSet<Ipv4Addr>,
 }
 
 /// An interface and what the router has on it. By landscape and whether an engine made it.
@@ -238,7 +233,13 @@ impl PrivateNetwork {
     }
 
     /// Has the router's sockets on an interface, and its fence around it once this returns.
-    async fn join(&self, id: &LandscapeId, by_engine: bool, interface: &str, gateway: Ipv4Net) -> io::Result<()> {
+    pub(super) async fn join(
+        &self,
+        id: &LandscapeId,
+        by_engine: bool,
+        interface: &str,
+        gateway: Ipv4Net,
+    ) -> io::Result<()> {
         // Its sender is `self`.
         let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
         let _one = self.joining.lock().await;
@@ -306,7 +307,7 @@ impl PrivateNetwork {
         Ok((self.at.has(&socket) && ground::device_of(&socket)? == index).then_some(socket))
     }
 
-    fn leave(&self, id: &LandscapeId, by_engine: bool) {
+    pub(super) fn leave(&self, id: &LandscapeId, by_engine: bool) {
         let segment = self.known.lock().segments.remove(&(id.clone(), by_engine));
         if let Some(segment) = segment {
             self.listeners.end_private(&segment.interface);
@@ -314,13 +315,17 @@ impl PrivateNetwork {
     }
 
     /// Makes the packet filters what they are to be.
-    async fn settle(&self) -> io::Result<()> {
+    pub(super) async fn settle(&self) -> io::Result<()> {
         let _one = self.settling.lock().await;
         let (segments, ours) = self.segments()?;
         let (instance, range, egress) = (self.instance.clone(), self.range, self.settings.egress);
         let apply = move || {
             ground::apply(&filter::render(&instance, &segments, range, egress))?;
-            ground::allow_through_docker(&instance, &ours).map_err(io::Error::other)
+            if let Err(warning) = ground::allow_through_docker(&instance, &ours) {
+                // The fence is up; what may be missing is the way out.
+                tracing::warn!("{warning}");
+            }
+            Ok(())
         };
         let at = self.at.clone();
         tokio::task::spawn_blocking(move || at.within(apply)).await.map_err(io::Error::other)?
@@ -345,71 +350,13 @@ impl PrivateNetwork {
         let ours = known.segments.iter().filter(|((_, by_engine), _)| !by_engine);
         Ok((all, ours.map(|(_, segment)| segment.interface.to_string()).collect()))
     }
-
-    /// The landscape's network for processes, chosen if there is none yet.
-    fn net(&self, id: &LandscapeId) -> io::Result<Ipv4Net> {
-        let known = |known: &Known| known.landscapes.get(id).and_then(|l| l.net);
-        if let Some(net) = known(&self.known.lock()) {
-            return Ok(net);
-        }
-        // Asked now: another router of this machine may have begun since we did.
-        let taken = self.at.within(|| ground::taken(&self.instance))?;
-        let mut used: Vec<Ipv4Net> = taken.into_iter().map(|taken| taken.net).collect();
-        used.push(self.range);
-        let mut all = self.known.lock();
-        if let Some(net) = known(&all) {
-            return Ok(net);
-        }
-        used.extend(all.landscapes.values().filter_map(|l| l.net));
-        let pieces = self.settings.subnets.iter().flat_map(|net| net.subnets(PIECE.max(net.prefix_len())));
-        let pieces: Vec<Ipv4Net> = pieces.flatten().collect();
-        let net = piece(&pieces, &format!("{}/{id}", self.instance), &used).ok_or_else(|| {
-            io::Error::other("private.subnets has no network left for another landscape: add one that is free here")
-        })?;
-        all.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).net = Some(net);
-        Ok(net)
-    }
-
-    /// A free address in the landscape's network, and whether a replica had it that has ended since.
-    fn take(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(Ipv4Addr, bool)> {
-        let mut known = self.known.lock();
-        let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
-        // The first one is the bridge's.
-        let address = net.hosts().skip(1).find(|address| !landscape.taken.contains(address));
-        let address = address.ok_or_else(|| io::Error::other(format!("all addresses of {net} are in use")))?;
-        landscape.taken.insert(address);
-        Ok((address, landscape.ended.remove(&address)))
-    }
-
-    /// This machine's end of the cable to the replica with this address.
-    fn cable(&self, address: Ipv4Addr) -> String {
-        interface("lc", &[&self.instance, &address.to_string()])
-    }
-
-    /// The landscape's bridge for processes.
-    async fn bridge(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(String, Ipv4Net)> {
-        let name = self.segment_name(id, false);
-        let gateway = ground::gateway_of(net).ok_or_else(|| io::Error::other(format!("{net} is too small")))?;
-        if let Some(ground) = &*self.ground.lock() {
-            self.at.within(|| ground.ensure_bridge(&name, gateway))?;
-        }
-        self.join(id, false, &name, gateway).await?;
-        Ok((name, gateway))
-    }
 }
 
 impl Landscape {
-    fn new(id: &str, range: Ipv4Net) -> Self {
+    pub(super) fn new(id: &str, range: Ipv4Net) -> Self {
         let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(id, range)));
         Self { zone, ports: Vec::new(), net: None, taken: HashSet::new(), ended: HashSet::new() }
     }
-}
-
-/// One of `pieces` that overlaps none of `used`: where the name leads, else the next one.
-fn piece(pieces: &[Ipv4Net], name: &str, used: &[Ipv4Net]) -> Option<Ipv4Net> {
-    let start = usize::try_from(hash(name) % pieces.len().max(1) as u64).unwrap_or(0);
-    let free = |piece: &&Ipv4Net| !used.iter().any(|net| net.contains(*piece) || piece.contains(net));
-    pieces.iter().cycle().skip(start).take(pieces.len()).find(free).copied()
 }
 
 /// The first of the usual ranges that nothing on this machine uses.
@@ -421,92 +368,4 @@ pub fn usual_range(instance: &str) -> Result<Ipv4Net, Lack> {
         let what = "none of the usual ranges for virtual addresses is free here";
         Lack::new(what, "set `private.addresses` to one that is")
     })
-}
-
-#[async_trait]
-impl Network for PrivateNetwork {
-    fn lacks_egress(&self) -> bool {
-        self.egress_is_lost
-    }
-
-    async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached> {
-        let net = self.net(landscape)?;
-        let (bridge, gateway) = self.bridge(landscape, net).await?;
-        loop {
-            let (address, had) = self.take(landscape, net)?;
-            let (cable, bridge) = (self.cable(address), bridge.clone());
-            let make = move || {
-                if had {
-                    ground::cut(&cable)?;
-                }
-                ground::attach(&bridge, net, address, &cable)
-            };
-            let at = self.at.clone();
-            let made = tokio::task::spawn_blocking(move || at.within(make)).await;
-            match made.map_err(io::Error::other).flatten() {
-                Ok(namespace) => {
-                    let hub = self.hub().cloned();
-                    return Ok(Attached { namespace, address, resolver: gateway.addr(), hub });
-                }
-                // A replica has it that an earlier router made, and that is still to be found.
-                Err(error) if !had && error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    self.release(landscape, address);
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    async fn keep(&self, landscape: &LandscapeId, address: Ipv4Addr) -> io::Result<()> {
-        let net = Ipv4Net::new(address, PIECE).map_err(io::Error::other)?.trunc();
-        {
-            let mut known = self.known.lock();
-            let range = self.range;
-            let kept = known.landscapes.entry(landscape.clone()).or_insert_with(|| Landscape::new(landscape, range));
-            kept.net.get_or_insert(net);
-            kept.taken.insert(address);
-        }
-        self.bridge(landscape, net).await.map(drop)
-    }
-
-    fn release(&self, landscape: &LandscapeId, address: Ipv4Addr) {
-        if let Some(landscape) = self.known.lock().landscapes.get_mut(landscape) {
-            landscape.taken.remove(&address);
-            landscape.ended.insert(address);
-        }
-    }
-
-    fn bridge_name(&self, landscape: &LandscapeId) -> String {
-        self.segment_name(landscape, true)
-    }
-
-    async fn bridged(&self, landscape: &LandscapeId, gateway: Ipv4Net) -> io::Result<Ipv4Addr> {
-        self.join(landscape, true, &self.bridge_name(landscape), gateway).await?;
-        Ok(gateway.addr())
-    }
-
-    async fn unbridged(&self, landscape: &LandscapeId) {
-        self.leave(landscape, true);
-        if let Err(e) = self.settle().await {
-            tracing::warn!("the private network could not be changed: {e}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_piece_is_nobody_elses() {
-        let range: Ipv4Net = "10.214.0.0/22".parse().unwrap();
-        let pieces: Vec<Ipv4Net> = range.subnets(PIECE).unwrap().collect();
-        let mut used: Vec<Ipv4Net> = vec!["10.214.1.1/26".parse().unwrap()];
-        while let Some(next) = piece(&pieces, "a/shop", &used) {
-            assert!(next != pieces[1] && !used.contains(&next), "{next}");
-            used.push(next);
-        }
-        assert_eq!(used.len(), pieces.len());
-    }
 }
