@@ -6,12 +6,16 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::takeover;
 use crate::backend::process;
 use crate::capabilities;
-use crate::config;
+use crate::config::{self, Glance};
 use crate::private::ground::{self, Lack, Namespace, user};
+
+/// How long shims may seem to run whose router has ended them.
+const GOING: Duration = Duration::from_secs(1);
 
 /// See the module's words.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ impl Standing {
         }
         // A configuration that cannot be read is refused later, with its mistakes.
         let Some(glance) = config::glance(config) else { return Self::Machine };
-        let shims = process::living_shims(&glance.state);
+        let shims = lasting_shims(&glance);
         let earlier = match predecessor(&glance.state, take_over && glance.user_namespaces) {
             Earlier::Nothing => of_shims(&shims),
             known => known,
@@ -68,6 +72,20 @@ impl Standing {
                 "run the router as root, or with `process.namespaces: auto`",
             )),
         }
+    }
+}
+
+/// The shims of replicas that run on. Where these would be in the way, those of a router that has just been
+/// told to end get the moment that they take to be gone.
+fn lasting_shims(glance: &Glance) -> Vec<u32> {
+    let deadline = Instant::now() + GOING;
+    loop {
+        let shims = process::living_shims(&glance.state);
+        let in_the_way = glance.user_namespaces && matches!(of_shims(&shims), Earlier::Here);
+        if !in_the_way || Instant::now() > deadline {
+            return shims;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
