@@ -74,15 +74,22 @@ impl Drop for Lent {
     }
 }
 
-/// Gives up every capability, for this thread and whatever it starts from now on.
-pub(crate) fn give_up() -> io::Result<()> {
-    clear_ambient_capability_set()?;
+/// Leaves `kept` to the programs that this thread starts from now on, be they root's or given more by their
+/// files; the thread itself keeps what it has. Needs CAP_SETPCAP, if there is anything to take away.
+pub(crate) fn bound(kept: CapabilitySet) -> rustix::io::Result<()> {
     for one in (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number)) {
         // One that the kernel does not know is in no set.
-        if !HARMLESS.contains(one) && capability_is_in_bounding_set(one).unwrap_or(false) {
+        if !kept.contains(one) && capability_is_in_bounding_set(one).unwrap_or(false) {
             remove_capability_from_bounding_set(one)?;
         }
     }
+    Ok(())
+}
+
+/// Gives up every capability, for this thread and whatever it starts from now on.
+pub(crate) fn give_up() -> io::Result<()> {
+    clear_ambient_capability_set()?;
+    bound(HARMLESS)?;
     let none = CapabilitySet::empty();
     let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
     Ok(set_capabilities(None, sets)?)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::need_engine;
-use crate::support::{Load, Router};
-use crate::town::{SETTINGS, Town, await_ready, eventually};
+use crate::support::{Load, Router, eventually};
+use crate::town::{SETTINGS, Town, await_ready};
 
 fn ci(color: &str) -> String {
     format!(

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::need_engine;
 use crate::rig::{docker, says};
-use crate::support::{Load, Router};
-use crate::town::{SETTINGS, Town, await_ready, eventually, figure};
+use crate::support::{Load, Router, eventually, figure};
+use crate::town::{SETTINGS, Town, await_ready};
 
 const SHOP: &str = r"
 schemaVersion: v0.4

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::need_engine;
 use crate::rig::{Wire, says};
-use crate::support::{Load, Router, get};
-use crate::town::{SETTINGS, Town, await_ready, eventually, figure};
+use crate::support::{Load, Router, eventually, figure, get};
+use crate::town::{SETTINGS, Town, await_ready};
 
 const SHOP: &str = r"
 schemaVersion: v0.4

@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::need_engine;
 use crate::rig::{PASSWORD, Registry, USER, docker, says};
-use crate::support::{Router, request};
-use crate::town::{Events, SETTINGS, Town, eventually, figure, wall_clock};
+use crate::support::{Router, eventually, figure, request};
+use crate::town::{Events, SETTINGS, Town, wall_clock};
 
 fn ci(image: &str, more: &str) -> String {
     format!(

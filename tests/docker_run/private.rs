@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
 use crate::rig::says;
 use crate::support::network::{Ranges, Upstream, addresses};
-use crate::support::{Inside, Router};
-use crate::town::{SETTINGS, Town, await_ready, eventually};
+use crate::support::{Inside, Router, eventually};
+use crate::town::{SETTINGS, Town, await_ready};
 use crate::{need_engine, need_network};
 
 const SHOP: &str = r#"

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::need_engine;
-use crate::support::{Router, http};
-use crate::town::{SETTINGS, Town, await_ready, figure};
+use crate::support::{Router, figure, http};
+use crate::town::{SETTINGS, Town, await_ready};
 
 const SHOP: &str = r"
 schemaVersion: v0.4

@@ -1,13 +1,12 @@
 //! A site whose services are containers, and what the engine says of them.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::rig::{docker, says};
-use crate::support::{PATIENCE, Router, Site, test_app};
+use crate::support::{PATIENCE, Router, Site, eventually, test_app};
 
 /// The image that holds the tests' application, as `/bin/test-app`, and a shell.
 pub const APP: &str = "lr-test/app:1";
@@ -96,16 +95,6 @@ impl Drop for Town {
     }
 }
 
-/// Waits for something, and fails with the router's log where it never comes.
-pub fn eventually(what: &str, router: &Router, mut done: impl FnMut() -> bool) -> Duration {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}:\n{}", router.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    begin.elapsed()
-}
-
 /// Waits until so many replicas are ready.
 pub fn await_ready(router: &Router, service: &str, replicas: usize) {
     eventually(&format!("{replicas} of {service}"), router, || router.ready(service) == replicas);
@@ -189,9 +178,4 @@ impl Drop for Events {
 /// Since 1970, as [`Events::next`] counts.
 pub fn wall_clock() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap()
-}
-
-/// A figure for the reader of the tests' output; timing is not judged on a busy machine.
-pub fn figure(what: &str, value: Duration) {
-    let _ = writeln!(std::io::stderr(), "figure: {what}: {:.1} ms", value.as_secs_f64() * 1000.0);
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::land::{Land, eventually};
+use crate::land::Land;
 use crate::need_network;
-use crate::support::{Inside, PATIENCE, Router};
+use crate::support::{Inside, PATIENCE, Router, eventually};
 
 const CI: &str = "schemaVersion: v0.2
 run:

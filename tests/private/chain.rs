@@ -1,8 +1,8 @@
 //! Services call each other by name, asleep or not.
 
-use crate::land::{Land, eventually};
+use crate::land::Land;
 use crate::need_network;
-use crate::support::Router;
+use crate::support::{Router, eventually};
 
 const REDIS: &str = "exec redis-server --port 6379 --save '' --protected-mode no";
 

@@ -1,8 +1,8 @@
 //! What a router made on this machine goes with it.
 
-use crate::land::{Land, eventually};
+use crate::land::Land;
 use crate::need_network;
-use crate::support::Router;
+use crate::support::{Router, eventually};
 
 const CI: &str = "schemaVersion: v0.2
 run:

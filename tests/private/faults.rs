@@ -4,10 +4,10 @@ use std::io::{BufReader, Read};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::land::{Land, eventually};
+use crate::land::Land;
 use crate::need_network;
-use crate::support::Router;
 use crate::support::inside::Lines;
+use crate::support::{Router, eventually};
 
 const CI: &str = "schemaVersion: v0.2
 run:

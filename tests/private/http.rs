@@ -1,8 +1,8 @@
 //! HTTP on private ports is what public HTTP is, and is counted with who called.
 
-use crate::land::{Land, eventually};
+use crate::land::Land;
 use crate::need_network;
-use crate::support::{Inside, Router};
+use crate::support::{Inside, Router, eventually};
 
 const CI: &str = "schemaVersion: v0.2
 run:

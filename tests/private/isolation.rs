@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 
 use socket2::SockAddr;
 
-use crate::land::{Land, Landscape, eventually};
+use crate::land::{Land, Landscape};
 use crate::need_network;
 use crate::support::network::addresses;
-use crate::support::{Inside, Router};
+use crate::support::{Inside, Router, eventually};
 
 const SHOP: &str = "schemaVersion: v0.2
 run:

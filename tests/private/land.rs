@@ -1,10 +1,7 @@
 //! Landscapes of one router with process replicas, on ranges of their own.
 
-use std::io::Write;
-use std::time::{Duration, Instant};
-
 use crate::support::network::{Ranges, Upstream};
-use crate::support::{Inside, PATIENCE, Router, Site};
+use crate::support::{Inside, Site};
 
 /// What a landscape of the router has beside its ci.yml.
 #[derive(Clone, Debug)]
@@ -94,19 +91,4 @@ impl Drop for Land {
             self.ranges.sweep(&instance);
         }
     }
-}
-
-/// Waits for something, and fails with the router's log where it never comes.
-pub fn eventually(what: &str, router: &Router, mut done: impl FnMut() -> bool) -> Duration {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}:\n{}", router.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    begin.elapsed()
-}
-
-/// A figure for the reader of the tests' output; timing is not judged on a busy machine.
-pub fn figure(what: &str, value: Duration) {
-    let _ = writeln!(std::io::stderr(), "figure: {what}: {:.1} ms", value.as_secs_f64() * 1000.0);
 }

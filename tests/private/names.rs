@@ -3,9 +3,9 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddrV4, TcpListener};
 
-use crate::land::{Land, eventually, figure};
+use crate::land::Land;
 use crate::need_network;
-use crate::support::Router;
+use crate::support::{Router, eventually, figure};
 
 const CI: &str = "schemaVersion: v0.2
 run:

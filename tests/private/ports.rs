@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
-use crate::land::{Land, eventually};
+use crate::land::Land;
 use crate::need_network;
-use crate::support::{Inside, Router};
+use crate::support::{Inside, Router, eventually};
 
 const CI: &str = "schemaVersion: v0.2
 run:

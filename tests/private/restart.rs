@@ -7,11 +7,11 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::land::{Land, eventually};
+use crate::land::Land;
 use crate::need_network;
 use crate::support::http::read_answer;
 use crate::support::inside::Lines;
-use crate::support::{Inside, Router};
+use crate::support::{Inside, Router, eventually};
 
 const CI: &str = "schemaVersion: v0.2
 run:

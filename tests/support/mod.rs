@@ -8,7 +8,7 @@ pub mod inside;
 pub mod load;
 pub mod network;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,6 +24,21 @@ pub use load::Load;
 
 /// How long anything that has to happen may take before the test fails. Generous: CI has two cores.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for something, and fails with the router's log where it never comes.
+pub fn eventually(what: &str, router: &Router, mut done: impl FnMut() -> bool) -> Duration {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}:\n{}", router.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    begin.elapsed()
+}
+
+/// A figure for the reader of the tests' output; timing is not judged on a busy machine.
+pub fn figure(what: &str, value: Duration) {
+    let _ = writeln!(std::io::stderr(), "figure: {what}: {:.1} ms", value.as_secs_f64() * 1000.0);
+}
 
 /// The application of `tests/fixtures/test-app.rs`, built beside the tests.
 pub fn test_app() -> PathBuf {

@@ -133,7 +133,7 @@ fn socket_inode(link: &str) -> Option<u64> {
 /// The sockets of which the kernel chooses one for a connection to `address`.
 fn accepting(address: SocketAddr) -> io::Result<Vec<u64>> {
     let listeners = listening::at(address.port())?;
-    let target = canonical(address.ip());
+    let target = address.ip().to_canonical();
     for candidate in candidates(target) {
         let inodes: Vec<u64> = listeners.iter().filter(|l| l.address == candidate).map(|l| l.inode).collect();
         if !inodes.is_empty() {
@@ -151,13 +151,6 @@ fn candidates(target: IpAddr) -> Vec<IpAddr> {
     }
     all.push(Ipv6Addr::UNSPECIFIED.into());
     all
-}
-
-fn canonical(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
-    }
 }
 
 #[cfg(test)]

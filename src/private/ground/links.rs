@@ -104,12 +104,6 @@ impl Wire {
         self.change(Message::NewLink(port), 0)
     }
 
-    /// Keeps a port of a bridge from every other isolated port of it.
-    pub(super) fn isolate(&mut self, port: u32) -> io::Result<()> {
-        let isolated = LinkBridgePort::new(port).append_info_data(InfoBridgePort::Isolated(true)).build();
-        self.change(Message::NewLink(isolated), 0)
-    }
-
     /// The IPv4 addresses of all interfaces, by index.
     pub(super) fn addresses(&mut self) -> io::Result<Vec<(u32, Ipv4Net)>> {
         let all = self.dump(Message::GetAddress(AddressMessage::default()))?;

@@ -91,26 +91,6 @@ pub fn vacant(instance: &str, whole: &[Ipv4Net], cut: &[Ipv4Net]) -> Result<(), 
     ranges::check(whole, cut, &taken(instance).unwrap_or_default())
 }
 
-/// Keeps the replicas on a bridge that others look after, as an engine does, from each other past the
-/// router, by isolating all ports that it has now. Gives how many there are.
-pub fn isolate_ports(bridge: &str) -> io::Result<usize> {
-    let mut wire = Wire::open()?;
-    let links = wire.links()?;
-    let Some(index) = links.iter().find(|link| link.name == bridge && link.is_bridge).map(|link| link.index) else {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no bridge {bridge}")));
-    };
-    let mut isolated = 0;
-    for port in links.iter().filter(|link| link.bridge == Some(index)) {
-        match wire.isolate(port.index) {
-            Ok(()) => isolated += 1,
-            // It went away meanwhile, or left the bridge.
-            Err(_) if wire.link(&port.name)?.is_none_or(|link| link.bridge != Some(index)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(isolated)
-}
-
 /// The virtual addresses and the bridges of one router's instance.
 #[derive(Debug)]
 pub struct Ground {

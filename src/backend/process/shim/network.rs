@@ -6,12 +6,11 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
-use rustix::thread::{
-    CapabilitySet, LinkNameSpaceType, move_into_link_name_space, remove_capability_from_bounding_set,
-};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, move_into_link_name_space};
 
 use crate::backend::process::protocol::NetworkSpec;
 use crate::backend::process::raw;
+use crate::capabilities;
 
 /// What programs read to find names. `nsswitch.conf` keeps the machine's own ways of asking, a daemon's
 /// for example, from answering for our names.
@@ -47,21 +46,11 @@ pub fn enter(namespace: &OwnedFd, spec: &NetworkSpec, dir: &Path) -> io::Result<
         std::fs::set_permissions(&ours, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         mount_bind(&ours, at).map_err(|e| io::Error::new(e.kind(), format!("{at}: {e}")))?;
     }
-    bound_capabilities()
-}
-
-/// Takes from the programs that will be started what is not [`KEPT`]; this process keeps what it has.
-fn bound_capabilities() -> io::Result<()> {
-    for capability in CapabilitySet::all().difference(KEPT).iter() {
-        match remove_capability_from_bounding_set(capability) {
-            // An older kernel does not know it.
-            Ok(()) | Err(Errno::INVAL) => {}
-            // Without the right to, this user is not root, and what is started has none anyway.
-            Err(Errno::PERM) if !rustix::process::geteuid().is_root() => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+    match capabilities::bound(KEPT) {
+        // Without the right to, this user is not root, and what is started has none anyway.
+        Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
+        done => Ok(done?),
     }
-    Ok(())
 }
 
 fn contents(name: &str, spec: &NetworkSpec, there: &str) -> String {

@@ -184,23 +184,6 @@ fn the_outside_is_reached_by_translation_when_allowed_and_reaches_nobody() {
 }
 
 #[test]
-fn containers_of_one_network_are_kept_apart_by_isolated_ports() {
-    on_a_machine(|| {
-        let ground = ground();
-        // As an engine makes them: ports that are not isolated.
-        let shop = Landscape::new(&ground, "shop", SHOP);
-        let (one, two) = (shop.replica(0), shop.replica(1));
-        for port in ["lrt1.0", "lrt1.1"] {
-            run("ip", &["link", "set", port, "type", "bridge_slave", "isolated", "off"]);
-        }
-        serve_in(&one, 3000);
-        assert!(call_from(&two, at(shop.address(0), 3000)).is_ok());
-        assert_eq!(isolate_ports(&shop.bridge).unwrap(), 2);
-        assert!(call_from(&two, at(shop.address(0), 3000)).is_err());
-    });
-}
-
-#[test]
 fn containers_of_one_network_are_kept_apart_by_filters_where_bridges_pass_through_them() {
     on_a_machine(|| {
         let switch = "/proc/sys/net/bridge/bridge-nf-call-iptables";
@@ -211,6 +194,7 @@ fn containers_of_one_network_are_kept_apart_by_filters_where_bridges_pass_throug
         let ground = ground();
         let shop = Landscape::new(&ground, "shop", SHOP);
         let (one, two) = (shop.replica(0), shop.replica(1));
+        // As an engine makes them: ports that are not isolated.
         for port in ["lrt1.0", "lrt1.1"] {
             run("ip", &["link", "set", port, "type", "bridge_slave", "isolated", "off"]);
         }
