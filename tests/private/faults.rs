@@ -82,3 +82,21 @@ fn a_call_to_what_cannot_be_started_is_reset_and_the_log_says_why() {
     assert_eq!(held.hear().unwrap_err().kind(), std::io::ErrorKind::ConnectionReset, "{}", router.log());
     router.await_log("a private connection was reset: The service exited right after its start");
 }
+
+#[test]
+fn a_paused_replica_is_reached_in_its_network_again() {
+    need_network!();
+    let land = Land::shop("defaults: { idleAfter: 300ms, whenIdle: pause }", "raw: { wake: onCall }", CI);
+    let router = Router::start(&land.site);
+    let mut answered = router.shop("/");
+    for _ in 0..2 {
+        assert_eq!(answered.status, 200, "{}", router.log());
+        eventually("a paused replica", &router, || router.service("web")["replicas"][0]["state"] == "paused");
+        answered = router.shop("/");
+    }
+    assert_eq!(answered.status, 200, "{}", router.log());
+    let raws = land.inside("shop", "web");
+    let first = pid(&raws.lines(raws.at("raw", 7000)).say("who"));
+    eventually("a paused store", &router, || router.service("raw")["replicas"][0]["state"] == "paused");
+    assert_eq!(pid(&raws.lines(raws.at("raw", 7000)).say("who")), first);
+}

@@ -15,8 +15,9 @@ const RIGHT_AFTER_START: Duration = Duration::from_secs(10);
 /// What is shorter is no time that was measured.
 const MEASURED: Duration = Duration::from_micros(100);
 
-/// Of a replica that ended by itself.
-pub fn of_replica(ending: &Ending, addresses: &[(u16, SocketAddr)]) -> Failure {
+/// Of a replica that ended by itself. `ports` are those of this machine that it was given; what has none can
+/// have lost none.
+pub fn of_replica(ending: &Ending, ports: &[(u16, SocketAddr)]) -> Failure {
     let early = Duration::from_micros(ending.ran_us) < RIGHT_AFTER_START;
     let mut kind = match ending.outcome {
         _ if ending.out_of_memory => FailureKind::OutOfMemory,
@@ -25,8 +26,8 @@ pub fn of_replica(ending: &Ending, addresses: &[(u16, SocketAddr)]) -> Failure {
     };
     let mut detail = describe(ending);
     if kind == FailureKind::Exited && ending.outcome != Outcome::Exited(0) {
-        let complains = says_in_use(&ending.tail);
-        let holder = foreign_holder(addresses, complains);
+        let complains = !ports.is_empty() && says_in_use(&ending.tail);
+        let holder = foreign_holder(ports, complains);
         if let Some(holder) = &holder {
             detail = format!("{detail}; {holder}");
         } else if complains && early {
@@ -243,6 +244,15 @@ mod tests {
         assert_eq!(of_replica(&busy, &[(taken.port(), free)]).kind, FailureKind::Exited);
         let its_own = of_replica(&ending(Outcome::Exited(3), 12_000), &[(3000, taken)]);
         assert!(its_own.detail.contains("is held by"), "it was given that port: {}", its_own.detail);
+    }
+
+    #[test]
+    fn who_has_a_network_of_its_own_lost_no_port_of_this_machine() {
+        let mut end = ending(Outcome::Exited(1), 5);
+        end.tail.push("Error: listen EADDRINUSE: address already in use".into());
+        let failure = of_replica(&end, &[]);
+        assert_eq!(failure.kind, FailureKind::Exited);
+        assert!(failure.detail.ends_with("in step 2 (run server)"), "{}", failure.detail);
     }
 
     #[test]

@@ -130,6 +130,11 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// The ports of this machine that it was given: none if it has a network of its own.
+    pub fn machine_ports(&self) -> &[(u16, SocketAddr)] {
+        if self.network.is_some() { &[] } else { &self.addresses }
+    }
+
     /// As the rest of the router names them.
     pub fn addresses(&self) -> Addresses {
         let inside = self.shim.as_ref().zip(self.network).map(|(shim, address)| Inside::new(shim.pid, address));

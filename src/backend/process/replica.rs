@@ -218,15 +218,15 @@ impl Task {
         Ok((link, meta))
     }
 
-    /// Talks to the shim until nothing of the replica is left.
-    async fn attend(&mut self, mut link: Link, meta: Meta, hello: Option<Hello>) -> End {
+    /// Talks to the shim until nothing of the replica is left. What the shim says of itself replaces `meta`.
+    async fn attend(&mut self, mut link: Link, mut meta: Meta, hello: Option<Hello>) -> End {
         // Looked at once at the beginning, then whenever it changes.
         let mut look = true;
         let mut told_to_stop = None;
         let mut stop_by = None;
         let mut paused = false;
         if let Some(hello) = hello {
-            self.greeted(hello, &mut paused);
+            self.greeted(hello, &mut meta, &mut paused);
         }
         let ended = loop {
             if look {
@@ -248,7 +248,7 @@ impl Task {
                     Some(Event::Hello(Hello { state: ShimState::Ended(ending), .. })) => break Ok(ending),
                     Some(event) => {
                         let before = paused;
-                        self.note(event, &meta, &mut paused);
+                        self.note(event, &mut meta, &mut paused);
                         // A wish to resume may have come before the pause was complete.
                         paused != before
                     }
@@ -296,9 +296,9 @@ impl Task {
         if told_to_stop {
             return End::Stopped;
         }
-        let failure = failure::of_replica(ending, &meta.addresses);
+        let failure = failure::of_replica(ending, meta.machine_ports());
         if failure.kind == FailureKind::PortTaken {
-            for (_, at) in &meta.addresses {
+            for (_, at) in meta.machine_ports() {
                 self.room.ports.clashed(at.port());
             }
         }
@@ -336,9 +336,9 @@ impl Task {
         if told_to_stop { End::Stopped } else { End::Failed(failure::backend(reason)) }
     }
 
-    fn note(&self, event: Event, meta: &Meta, paused: &mut bool) {
+    fn note(&self, event: Event, meta: &mut Meta, paused: &mut bool) {
         match event {
-            Event::Hello(hello) => self.greeted(hello, paused),
+            Event::Hello(hello) => self.greeted(hello, meta, paused),
             Event::Step(step) => {
                 self.known.lock().step = Some(step.pid);
                 if step.total > 1 {
@@ -362,15 +362,15 @@ impl Task {
         }
     }
 
-    fn greeted(&self, hello: Hello, paused: &mut bool) {
+    fn greeted(&self, hello: Hello, meta: &mut Meta, paused: &mut bool) {
         for problem in &hello.problems {
             tracing::warn!(service = %self.service, replica = %self.id, "{problem}");
         }
         *self.known.lock() = Known::of(&hello);
-        let Hello { meta, state, .. } = hello;
-        *paused = matches!(state, ShimState::Paused);
-        match state {
-            ShimState::Running => self.observe_running(&meta),
+        *meta = hello.meta;
+        *paused = matches!(hello.state, ShimState::Paused);
+        match hello.state {
+            ShimState::Running => self.observe_running(meta),
             ShimState::Paused => self.room.observe(&self.service, Seen::Paused(self.id)),
             ShimState::Stopping | ShimState::Ended(_) => {}
         }
