@@ -1,16 +1,17 @@
 //! Who calls a service over the private network, and how much.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dashmap::DashMap;
+use parking_lot::Mutex;
 
 use super::cell::{Counter, Gauge, Moment};
 
 /// The callers of one service. As many as there are services in its landscape, and one for those that
 /// nobody can name.
 #[derive(Debug, Default)]
-pub struct Calls(DashMap<Arc<str>, Arc<Caller>>);
+pub struct Calls(Mutex<BTreeMap<Arc<str>, Arc<Caller>>>);
 
 /// One of them.
 #[derive(Debug, Default)]
@@ -43,19 +44,18 @@ pub struct CallerView {
 }
 
 impl Calls {
-    /// The caller of this name.
+    /// The caller of this name. Asked once a connection.
     pub fn of(&self, caller: &str) -> Arc<Caller> {
-        if let Some(known) = self.0.get(caller) {
-            return known.clone();
+        let mut all = self.0.lock();
+        match all.get(caller) {
+            Some(known) => known.clone(),
+            None => all.entry(caller.into()).or_default().clone(),
         }
-        self.0.entry(caller.into()).or_default().clone()
     }
 
     /// All of them, by name.
     pub fn all(&self) -> Vec<(Arc<str>, Arc<Caller>)> {
-        let mut all: Vec<_> = self.0.iter().map(|e| (e.key().clone(), e.value().clone())).collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
+        self.0.lock().iter().map(|(name, caller)| (name.clone(), caller.clone())).collect()
     }
 
     /// All of them, for people.
