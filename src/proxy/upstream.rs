@@ -148,7 +148,8 @@ impl Upstream {
         poll
     }
 
-    /// Sends the request in `slot` and waits for the head of its answer, or until the asker's time is up. With `record` the bytes that go out, or should have, are kept.
+    /// Sends the request in `slot` and waits for the head of its answer, or until the asker's time is up. With
+    /// `record` the bytes that go out, or should have, are kept.
     pub async fn exchange(
         &mut self,
         slot: &mut Option<Request<RequestBody>>,

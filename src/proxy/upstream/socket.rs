@@ -227,6 +227,9 @@ impl AsyncRead for Metered {
         }
         let bytes = &mut buf.filled_mut()[before..];
         let (taken, part) = self.meter.inform(bytes)?;
+        if taken == 0 && !part {
+            return Poll::Ready(Ok(()));
+        }
         let keep = if part { taken } else { bytes.len() };
         self.part.extend_from_slice(&bytes[keep..]);
         bytes.copy_within(taken..keep, 0);
