@@ -3,10 +3,12 @@
 mod io;
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use http::{HeaderValue, Version};
@@ -250,7 +252,7 @@ impl Client {
     }
 
     /// Whether [`Client::close_if_idle`] asked for an end and nothing came since.
-    pub(super) fn may_close(&self) -> bool {
+    pub(crate) fn may_close(&self) -> bool {
         self.close_idle.replace(false) && self.is_idle() && wire::peek(&self.stream) != Waiting::Bytes
     }
 
@@ -268,11 +270,6 @@ impl Client {
         self.idle_bytes.set(Some(idle));
         self.quiet.set(quiet);
         self.enter(Phase::Relaying);
-    }
-
-    /// Whether a relayed connection is no longer wanted.
-    pub fn may_part(&self) -> bool {
-        self.close_idle.replace(false) && self.quiet.get()
     }
 
     // ----- the client's leaving -----
@@ -304,7 +301,7 @@ impl Client {
     }
 
     /// The connection is broken: reset, or failed.
-    pub(crate) fn is_broken(&self) -> bool {
+    pub(super) fn is_broken(&self) -> bool {
         self.stream.try_io(Interest::ERROR, || Ok(())).is_ok()
     }
 
@@ -315,11 +312,32 @@ impl Client {
 
     // ----- the task that serves it -----
 
-    pub(crate) fn remember(&self, waker: &Waker) {
+    pub(super) fn remember(&self, waker: &Waker) {
         let mut kept = self.waker.borrow_mut();
         if kept.as_ref().is_none_or(|w| !w.will_wake(waker)) {
             *kept = Some(waker.clone());
         }
+    }
+
+    /// Runs `work`, which owns the connection's bytes, as the connection's task; `None` if it breaks before.
+    pub(crate) async fn until_broken<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let mut broken = pin!(self.stream.ready(Interest::ERROR));
+        let mut watched = false;
+        poll_fn(|cx| {
+            self.remember(cx.waker());
+            if self.is_broken() {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            if !std::mem::replace(&mut watched, true) && broken.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Wakes the connection's task.

@@ -5,7 +5,6 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::Interest;
@@ -33,7 +32,9 @@ pub(super) async fn serve(thread: Rc<Thread>, client: Rc<Client>) {
         // Boxed: an idle public connection is not to be larger for it.
         match Box::pin(proxy::sort(thread.local(), &client)).await {
             proxy::Sorted::Http => {}
-            proxy::Sorted::Raw(port) => return Box::pin(proxy::relay(thread.local().clone(), client, port)).await,
+            proxy::Sorted::Raw(port, early) => {
+                return Box::pin(proxy::relay(thread.local().clone(), client, port, early)).await;
+            }
             proxy::Sorted::Refused => return proxy::wire::reset(client.stream()),
         }
     }
@@ -102,7 +103,8 @@ pub(super) async fn serve(thread: Rc<Thread>, client: Rc<Client>) {
         }
     };
     match client.take_tunnel() {
-        Some(tunnel) => run_tunnel(tunnel, client, early).await,
+        // Broken or over, there is nothing left to say.
+        Some(tunnel) => drop(client.until_broken(tunnel.run(client.clone(), early)).await),
         None => last_words(&client, most, None, false).await,
     }
 }
@@ -131,21 +133,4 @@ async fn last_words(client: &Client, most: usize, error: Option<&hyper::Error>, 
         // The other side may be gone already, which is fine.
         let _gone = crate::proxy::wire::shut_sending(client.stream());
     }
-}
-
-async fn run_tunnel(tunnel: proxy::Tunnel, client: Rc<Client>, early: Bytes) {
-    let mut run = pin!(tunnel.run(client.clone(), early));
-    let mut broken = pin!(client.stream().ready(Interest::ERROR));
-    let mut watched = false;
-    poll_fn(|cx| {
-        client.remember(cx.waker());
-        if client.is_broken() || run.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if !std::mem::replace(&mut watched, true) && broken.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    })
-    .await;
 }

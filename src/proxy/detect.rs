@@ -1,9 +1,10 @@
 //! What a connection to a private port speaks, told from its first bytes.
 //!
 //! Only what begins like a request line is HTTP: a method, a space, and a target in one of the forms of
-//! RFC 9112, 3.2 that a proxy is sent (`/…`, `http://…`, `*`). Nothing that speaks first as a client is
+//! RFC 9112, 3.2 that a proxy is sent (`/…`, `http://…`, `*`). What else speaks first as a client is hardly
 //! mistaken for it: RESP begins with `*` or a word and a line break, PostgreSQL and MQTT with a length or a
-//! type, TLS with 22, HTTP/2 with a preface whose target is `*` and whose version is not 1.
+//! type, TLS with 22, HTTP/2 with a preface whose target is `*` and whose version is not 1. Where a word in
+//! capitals and a path can come first, `protocols` says what the port speaks.
 
 /// A verdict on the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

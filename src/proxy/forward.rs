@@ -367,7 +367,7 @@ fn target_failed(endpoint: &Endpoint, url: &TargetUrl, error: &TargetError) -> A
 }
 
 /// Whether this process or machine has no descriptors, ports or memory left.
-fn is_exhausted(error: &io::Error) -> bool {
+pub(super) fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL]
         .iter()

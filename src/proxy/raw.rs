@@ -5,17 +5,20 @@
 //! service is switched off, quiet connections end with it.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::detect::{self, Guess};
 use super::endpoint::Target;
+use super::forward::is_exhausted;
 use super::local::Local;
 use super::private::PrivatePort;
 use super::tunnel::{ClientSide, Pump};
@@ -23,7 +26,7 @@ use super::upstream::{self, Stream};
 use super::wire;
 use crate::backend::{Door, ReplicaId};
 use crate::config::settings::Protocol;
-use crate::lifecycle::{Demand, Lease, Outcome, Refusal, Service, Use};
+use crate::lifecycle::{Demand, Lease, Outcome, Refusal, Replica, Service, Use};
 use crate::listen::{Client, Phase};
 
 /// A client that sends nothing for so long waits for the server to speak first: not HTTP.
@@ -43,13 +46,13 @@ const ALIVE: Duration = Duration::from_secs(1);
 pub(crate) enum Sorted {
     /// HTTP, to be served as any.
     Http,
-    /// Anything else.
-    Raw(Arc<PrivatePort>),
+    /// Anything else, with what was taken off the connection to find out.
+    Raw(Arc<PrivatePort>, Bytes),
     /// Nobody is there.
     Refused,
 }
 
-/// Finds out whose port a private connection came to and what it speaks. Nothing of it is read yet.
+/// Finds out whose port a private connection came to and what it speaks.
 pub(crate) async fn sort(local: &Rc<Local>, client: &Rc<Client>) -> Sorted {
     let Some(entry) = client.entry() else { return Sorted::Http };
     let port = entry.port(&local.loaded().snapshot.private).cloned();
@@ -58,64 +61,50 @@ pub(crate) async fn sort(local: &Rc<Local>, client: &Rc<Client>) -> Sorted {
     client.set_caller(port.stats.calls.of(&entry.caller(client.peer().ip())).connected());
     match port.protocol {
         Protocol::Http => Sorted::Http,
-        Protocol::Tcp => Sorted::Raw(port),
+        Protocol::Tcp => Sorted::Raw(port, Bytes::new()),
         Protocol::Detect => match detect(client.stream()).await {
-            Ok(Guess::Http) => Sorted::Http,
-            Ok(Guess::Raw | Guess::More) => Sorted::Raw(port),
+            Ok((Guess::Http, _)) => Sorted::Http,
+            Ok((Guess::Raw | Guess::More, early)) => Sorted::Raw(port, early),
             Err(_) => Sorted::Refused,
         },
     }
 }
 
-async fn detect(stream: &TcpStream) -> std::io::Result<Guess> {
+/// What the first bytes tell, and those of them that were taken off the socket.
+async fn detect(stream: &TcpStream) -> io::Result<(Guess, Bytes)> {
     let mut bytes = [0; detect::ENOUGH];
-    let mut known = 0;
     let look = async {
         loop {
-            stream.readable().await?;
-            // What is there is left there: without this the socket would count as readable for ever.
-            let seen = stream.try_io(Interest::READABLE, || match wire::peek_at(stream, &mut bytes)? {
-                Some(n) if n > known => Ok(n),
-                // The end: more will not come.
-                Some(n) => Ok(n),
-                None => Err(std::io::ErrorKind::WouldBlock.into()),
+            let ready = stream.ready(Interest::READABLE).await?;
+            let mut guess = Guess::More;
+            let looked = stream.try_io(Interest::READABLE, || {
+                let seen = wire::peek_at(stream, &mut bytes)?.unwrap_or(0);
+                guess = detect::guess(&bytes[..seen]);
+                match guess {
+                    // What is there is left there: without this the socket would count as readable for ever.
+                    Guess::More => Err(io::ErrorKind::WouldBlock.into()),
+                    Guess::Http | Guess::Raw => Ok(()),
+                }
             });
-            let seen = match seen {
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => continue,
-                seen => seen?,
-            };
-            match detect::guess(&bytes[..seen]) {
-                Guess::More if seen > known => known = seen,
-                Guess::More => return Ok(Guess::Raw),
-                guess => return Ok(guess),
+            match (looked, guess) {
+                (Err(e), _) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
+                // More will not come once the client has ended its side.
+                (_, Guess::More) if !ready.is_read_closed() => {}
+                (_, guess) => return Ok(guess),
             }
-            let _more = stream
-                .try_io(Interest::READABLE, || -> std::io::Result<()> { Err(std::io::ErrorKind::WouldBlock.into()) });
         }
     };
-    tokio::time::timeout(SILENCE, look).await.unwrap_or(Ok(Guess::Raw))
+    match tokio::time::timeout(SILENCE, look).await {
+        Ok(guess) => Ok((guess?, Bytes::new())),
+        // The runtime was told that nothing is there, and hears of what comes from now on alone.
+        Err(_) => Ok((Guess::More, wire::take(stream)?)),
+    }
 }
 
-/// Passes a connection on to a replica, to its end.
-pub(crate) async fn relay(local: Rc<Local>, client: Rc<Client>, port: Arc<PrivatePort>) {
-    let mut relay = pin!(passed_on(&local, &client, &port));
-    let mut broken = pin!(client.stream().ready(Interest::ERROR));
-    let mut watched = false;
-    let ended = poll_fn(|cx| {
-        client.remember(cx.waker());
-        if client.is_broken() {
-            return Poll::Ready(End::Reset(None));
-        }
-        if let Poll::Ready(end) = relay.as_mut().poll(cx) {
-            return Poll::Ready(end);
-        }
-        if !std::mem::replace(&mut watched, true) && broken.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(End::Reset(None));
-        }
-        Poll::Pending
-    })
-    .await;
-    if let End::Reset(why) = ended {
+/// Passes a connection on to a replica, to its end. `early`: what was taken off it already.
+pub(crate) async fn relay(local: Rc<Local>, client: Rc<Client>, port: Arc<PrivatePort>, early: Bytes) {
+    let ended = client.until_broken(passed_on(&local, &client, &port, early)).await;
+    if let End::Reset(why) = ended.unwrap_or(End::Reset(None)) {
         if let Some(why) = why {
             let caller = client.entry().map(|e| e.caller(client.peer().ip()));
             tracing::info!(service = %port.key, peer = %client.peer(), ?caller, "a private connection was reset: {why}");
@@ -132,7 +121,7 @@ enum End {
     Reset(Option<String>),
 }
 
-async fn passed_on(local: &Rc<Local>, client: &Rc<Client>, port: &PrivatePort) -> End {
+async fn passed_on(local: &Rc<Local>, client: &Rc<Client>, port: &PrivatePort, early: Bytes) -> End {
     let Some(route) = port.paths.longest("/") else {
         return End::Reset(Some("it is not HTTP, and its service has only HTTP routes".into()));
     };
@@ -142,7 +131,10 @@ async fn passed_on(local: &Rc<Local>, client: &Rc<Client>, port: &PrivatePort) -
     client.enter(Phase::Busy);
     let limit = local.loaded().snapshot.rules.timeouts.connect;
     match open(service, *number, limit).await {
-        Ok((lease, door, stream)) => Relay { client, service, port, door, lease: Some(lease) }.run(stream).await,
+        Ok((lease, door, stream)) => {
+            let replica = lease.replica().clone();
+            Relay { client, service, port, door, replica, lease: Some(lease) }.run(stream, early).await
+        }
         Err(why) => End::Reset(Some(why)),
     }
 }
@@ -164,6 +156,10 @@ async fn open(service: &Arc<Service>, port: u16, limit: Duration) -> Result<(Lea
             Ok(stream) => {
                 lease.report(Outcome::Answered);
                 return Ok((lease, door, stream));
+            }
+            // Nothing left of ours: not the replica's fault.
+            Err(error) if is_exhausted(&error) => {
+                return Err(format!("no connection to its replica at port {port}: {error}"));
             }
             Err(error) => {
                 why = format!("no connection to its replica at port {port}: {error}");
@@ -191,19 +187,17 @@ struct Relay<'a> {
     service: &'a Arc<Service>,
     port: &'a PrivatePort,
     door: Door,
+    /// The last one that there was a lease on.
+    replica: Arc<Replica>,
     /// While bytes move.
     lease: Option<Lease>,
 }
 
 impl Relay<'_> {
-    async fn run(mut self, upstream: TcpStream) -> End {
-        let mut replica = match &self.lease {
-            Some(lease) => lease.replica().clone(),
-            None => return End::Closed,
-        };
+    async fn run(mut self, upstream: TcpStream, early: Bytes) -> End {
         let socket = Rc::new(upstream);
         let mut upstream = Stream::Plain(socket.clone());
-        let mut inward = Pump::default();
+        let mut inward = Pump::beginning(early);
         let mut outward = Pump::withholding();
         let mut counted = (0, 0);
         let mut regained: Option<Pin<Box<dyn Future<Output = Option<Lease>>>>> = None;
@@ -222,10 +216,10 @@ impl Relay<'_> {
                 counted = (inward.moved, outward.moved);
                 self.client.touch();
                 if self.lease.is_none() && regained.is_none() {
-                    self.lease = self.service.lease_on(&replica);
+                    self.lease = self.service.lease_on(&self.replica);
                     match &self.lease {
                         Some(_) => self.client.relay(QUIET, false),
-                        None if asked => regained = Some(Box::pin(regain(self.service.clone(), replica.id))),
+                        None if asked => regained = Some(Box::pin(regain(self.service.clone(), self.replica.id))),
                         None => return Poll::Ready(End::Reset(Some(SWITCHED_OFF.into()))),
                     }
                 }
@@ -236,7 +230,7 @@ impl Relay<'_> {
                 regained = None;
                 match lease {
                     Some(lease) => {
-                        replica = lease.replica().clone();
+                        self.replica = lease.replica().clone();
                         self.lease = Some(lease);
                     }
                     None => return Poll::Ready(End::Reset(Some(SWITCHED_OFF.into()))),
@@ -246,10 +240,11 @@ impl Relay<'_> {
             if outward.ended && outward.withhold {
                 // Did the application end the connection, or did the replica end? A quiet one may end with
                 // its replica; so may one that both sides have done with.
-                let died = match &mut alive {
-                    _ if inward.ended || self.lease.is_none() => Poll::Ready(false),
-                    Some(asked) => asked.as_mut().poll(cx).map(|alive| !alive),
-                    None => alive.insert(Box::pin(answers(self.door.clone()))).as_mut().poll(cx).map(|alive| !alive),
+                let died = if inward.ended || self.lease.is_none() {
+                    Poll::Ready(false)
+                } else {
+                    let asked = alive.get_or_insert_with(|| Box::pin(answers(self.door.clone())));
+                    asked.as_mut().poll(cx).map(|alive| !alive)
                 };
                 match died {
                     Poll::Ready(true) => return Poll::Ready(End::Reset(Some("its replica ended".into()))),
@@ -273,7 +268,7 @@ impl Relay<'_> {
                 }
                 self.client.relay(self.port.idle.max(QUIET), true);
             }
-            if self.client.may_part() { Poll::Ready(End::Closed) } else { Poll::Pending }
+            if self.client.may_close() { Poll::Ready(End::Closed) } else { Poll::Pending }
         })
         .await;
         if matches!(end, End::Reset(_)) {
@@ -296,9 +291,51 @@ async fn regain(service: Arc<Service>, id: ReplicaId) -> Option<Lease> {
 /// Of a process that dies the system closes the connections first, and the listener a moment later. What
 /// waits in that is reset then.
 async fn answers(door: Door) -> bool {
-    let Ok(stream) = upstream::connect(&door, ALIVE).await else { return false };
+    let stream = match upstream::connect(&door, ALIVE).await {
+        Ok(stream) => stream,
+        // What we lack tells nothing of the other side.
+        Err(error) => return is_exhausted(&error),
+    };
     match tokio::time::timeout(LAST_MOMENT, stream.ready(Interest::READABLE | Interest::ERROR)).await {
-        Ok(_) => stream.take_error().is_ok_and(|error| error.is_none()) && stream.peek(&mut [0]).await.is_ok(),
+        Ok(_) => stream.take_error().is_ok_and(|error| error.is_none()) && wire::peek_at(&stream, &mut [0]).is_ok(),
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    /// What may become a method and does not is no longer on the socket's edge: it must not lie there.
+    #[tokio::test]
+    async fn what_is_undecided_when_time_is_up_is_taken_along() {
+        let (mut client, port) = pair().await;
+        client.write_all(b"PING").await.unwrap();
+        assert_eq!(detect(&port).await.unwrap(), (Guess::More, Bytes::from_static(b"PING")));
+        client.write_all(b"\r\n").await.unwrap();
+        port.readable().await.unwrap();
+        assert_eq!(wire::take(&port).unwrap(), "\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_decision_leaves_the_bytes_where_they_are() {
+        for (bytes, wanted) in [(&b"GET / HTTP/1.1\r\n"[..], Guess::Http), (b"*1\r\n", Guess::Raw)] {
+            let (mut client, port) = pair().await;
+            client.write_all(bytes).await.unwrap();
+            assert_eq!(detect(&port).await.unwrap(), (wanted, Bytes::new()));
+            assert_eq!(wire::take(&port).unwrap(), bytes);
+        }
+        let (mut client, port) = pair().await;
+        client.write_all(b"PING").await.unwrap();
+        client.shutdown().await.unwrap();
+        let (guess, early) = detect(&port).await.unwrap();
+        assert_eq!((guess, early.len() + wire::take(&port).unwrap().len()), (Guess::More, 4), "more will not come");
     }
 }

@@ -85,8 +85,8 @@ impl Tunnel {
     /// Moves bytes until both sides have ended, one has failed, or nothing moved for too long.
     /// `early`: what the client sent behind its head.
     pub(crate) async fn run(mut self, client: Rc<Client>, early: Bytes) {
-        let mut inward = Pump { pending: early, ..Pump::default() };
-        let mut outward = Pump { pending: std::mem::take(&mut self.early), ..Pump::default() };
+        let mut inward = Pump::beginning(early);
+        let mut outward = Pump::beginning(std::mem::take(&mut self.early));
         client.begin_answer(self.idle);
         poll_fn(|cx| {
             let mut side = ClientSide(&client);
@@ -110,6 +110,11 @@ impl Tunnel {
 }
 
 impl Pump {
+    /// One with bytes that were read already.
+    pub(super) fn beginning(early: Bytes) -> Self {
+        Self { pending: early, ..Self::default() }
+    }
+
     /// One whose reader's end is not passed on before [`Pump::withhold`] is lifted.
     pub(super) fn withholding() -> Self {
         Self { withhold: true, ..Self::default() }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -137,6 +138,17 @@ impl Acknowledge {
     }
 }
 
+/// Takes what little a socket's receive queue holds, whatever the runtime knows of it.
+pub(crate) fn take(stream: &TcpStream) -> io::Result<Bytes> {
+    use rustix::net::{RecvFlags, recv};
+    let mut buf = [0; 256];
+    match recv(stream, &mut buf[..], RecvFlags::DONTWAIT) {
+        Ok((_, n)) => Ok(Bytes::copy_from_slice(&buf[..n])),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Bytes::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What a socket's receive queue holds, without taking it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
@@ -150,13 +162,10 @@ pub(crate) enum Waiting {
 
 /// Looks into the receive queue. One system call.
 pub(crate) fn peek(stream: &TcpStream) -> Waiting {
-    use rustix::net::{RecvFlags, recv};
-    let mut byte = [0; 1];
-    match recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((_, 0)) => Waiting::End,
-        Ok(_) => Waiting::Bytes,
-        Err(rustix::io::Errno::WOULDBLOCK) => Waiting::Nothing,
-        Err(_) => Waiting::End,
+    match peek_at(stream, &mut [0]) {
+        Ok(Some(0)) | Err(_) => Waiting::End,
+        Ok(Some(_)) => Waiting::Bytes,
+        Ok(None) => Waiting::Nothing,
     }
 }
 
