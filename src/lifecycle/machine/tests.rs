@@ -743,6 +743,23 @@ fn every_state_has_its_name() {
 }
 
 #[test]
+fn what_it_depends_on_is_needed_until_its_last_request_has_ended_behind_a_failure_too() {
+    let mut w = simple();
+    w.request(secs(20));
+    w.pass(secs(1));
+    w.tell(Event::Suspect(w.rotation[0]));
+    // It is given up, and what would replace it cannot be prepared.
+    w.config.prepared = false;
+    w.configure(|_, _| {});
+    w.tell(Event::ProbeTaken(w.starts[0], "another".to_owned()));
+    assert_eq!((w.state(), w.in_flight(), w.up), (Failed, 1, true));
+    w.pass(secs(18));
+    assert_eq!((w.state(), w.in_flight(), w.up), (Failed, 1, true));
+    w.pass(secs(2));
+    assert_eq!((w.state(), w.running().len(), w.up), (Failed, 0, false));
+}
+
+#[test]
 fn what_a_next_router_finds_on_its_way_out_is_awaited_before_the_next_start() {
     let mut w = ready();
     w.tell(Event::Sleep);

@@ -86,6 +86,8 @@ pub struct World {
     pub starts: Vec<ReplicaId>,
     pub stops: usize,
     pub done: bool,
+    /// As last told to the landscape.
+    pub up: bool,
     last_state: StateName,
     states: Vec<StateName>,
 }
@@ -120,6 +122,7 @@ impl World {
             starts: Vec::new(),
             stops: 0,
             done: false,
+            up: false,
             last_state: StateName::Off,
             states: vec![StateName::Off],
         }
@@ -169,6 +172,8 @@ impl World {
         }
         assert!(!self.rotation.is_empty() || self.state() != StateName::Ready, "ready without a replica");
         assert_eq!(self.rotation.is_empty(), self.state() != StateName::Ready, "requests go where nothing is ready");
+        let busy = self.replicas.values().any(|r| r.in_flight > 0 && !r.stopping);
+        assert!(self.up || !busy, "what it depends on is let go of under its requests");
     }
 
     fn carry_out(&mut self, effect: Effect, answers: &mut VecDeque<Event>) {
@@ -230,6 +235,7 @@ impl World {
                 self.shut = refusal.is_some();
                 refusal.into_iter().for_each(|r| self.refuse(r));
             }
+            Effect::Up(up) => self.up = up,
             Effect::Done => {
                 assert_eq!(self.held(), 0, "it ends with requests waiting");
                 self.done = true;
@@ -237,7 +243,6 @@ impl World {
             Effect::Forget(_)
             | Effect::Release
             | Effect::Awake(_)
-            | Effect::Up(_)
             | Effect::WatchUse
             | Effect::Bounds(_)
             | Effect::ColdStart { .. }
@@ -504,6 +509,7 @@ impl World {
         self.rotation.clear();
         self.waiting.clear();
         self.shut = false;
+        self.up = false;
         self.probing.clear();
         self.later.retain(|(_, l)| {
             !matches!(l, Later::RequestEnds(_) | Later::ProbePasses(_) | Later::PrepareEnds | Later::Check(_))
