@@ -15,7 +15,7 @@ use super::protocol::{
 use super::replica::{count, millis, new_token, steps_of};
 use super::room::Room;
 use super::{environment, failure, leftover, paths};
-use crate::backend::{Failure, FailureKind, Job, Progress, Stage};
+use crate::backend::{Attached, Failure, FailureKind, Job, Progress, Stage};
 
 /// From SIGTERM to SIGKILL when a job is called off or late.
 const GRACE: Duration = Duration::from_secs(5);
@@ -44,11 +44,11 @@ pub(super) async fn run(
     let token = new_token();
     let (link, meta) = match start(room, &job, &token).await {
         Ok(started) => started,
-        Err(error) => {
+        Err(failure) => {
             // It may not exist yet.
             let _ = std::fs::remove_dir_all(room.paths.replica(&token));
             room.give_back(&token);
-            return Err(Failure { kind: FailureKind::Prepare, ..failure::of_start(&error) });
+            return Err(Failure { kind: FailureKind::Prepare, ..failure });
         }
     };
     // The task outlives this future: dropping it calls the job off.
@@ -83,7 +83,16 @@ fn progress_of(stage: &str, step: &StepStarted, names: &[String]) -> Progress {
     Progress { text: format!("{stage} step {} of {}{name}", step.number, step.total), fraction: Some(done) }
 }
 
-async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Meta)> {
+async fn start(room: &Arc<Room>, job: &Job, token: &str) -> Result<(Link, Meta), Failure> {
+    let attached = match job.stage {
+        Stage::Prepare if room.prepares_on_the_machine() => None,
+        _ => room.attach(&job.landscape.home.id, token).await.map_err(|e| failure::of_network(&e))?,
+    };
+    start_on(attached, room, job, token).await.map_err(|e| failure::of_start(&e))
+}
+
+/// On this network, or the machine's.
+async fn start_on(attached: Option<Attached>, room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Meta)> {
     let landscape = &job.landscape.home;
     let stage = JobStage::from(job.stage);
     let steps = match job.stage {
@@ -95,10 +104,6 @@ async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Me
     paths::private_dir(&dir)?;
     let logs = room.paths.job_logs(&landscape.id);
     paths::private_dir(&logs)?;
-    let attached = match job.stage {
-        Stage::Prepare if room.prepares_on_the_machine() => None,
-        _ => room.attach(&landscape.id, token).await?,
-    };
     let since = SystemTime::now();
     let meta = Meta {
         protocol: PROTOCOL,
