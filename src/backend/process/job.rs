@@ -52,25 +52,17 @@ pub(super) async fn run(
         }
     };
     // The task outlives this future: dropping it calls the job off.
-    let called_off = room.jobs.child_token();
+    let called_off = job.called_off.child_token();
     let _guard = called_off.clone().drop_guard();
     let (tell, mut told) = mpsc::unbounded_channel();
-    let task = attend(room.clone(), link, meta, called_off.clone(), job.deadline, tell);
+    let task = attend(room.clone(), link, meta, called_off, job.deadline, tell);
     room.runtime.spawn(room.job_tasks.track_future(task));
-    loop {
-        let told = tokio::select! {
-            told = told.recv() => told,
-            () = job.called_off.cancelled(), if !called_off.is_cancelled() => {
-                called_off.cancel();
-                continue;
-            }
-        };
+    while let Some(told) = told.recv().await {
         match told {
-            Some(Told::Step(step)) => progress(progress_of(stage, &step, &names)),
-            Some(Told::Done(Err(failure))) => return Err(failure),
-            Some(Told::Done(Ok(ending))) if ending.outcome == Outcome::Exited(0) && !ending.told => return Ok(()),
-            Some(Told::Done(Ok(ending))) => return Err(failure::of_job(&ending, stage)),
-            None => break,
+            Told::Step(step) => progress(progress_of(stage, &step, &names)),
+            Told::Done(Err(failure)) => return Err(failure),
+            Told::Done(Ok(ending)) if ending.outcome == Outcome::Exited(0) && !ending.told => return Ok(()),
+            Told::Done(Ok(ending)) => return Err(failure::of_job(&ending, stage)),
         }
     }
     Err(Failure { kind: FailureKind::Prepare, ..failure::backend(format!("{stage} was called off: the router ends")) })
@@ -147,7 +139,13 @@ async fn attend(
     tell: mpsc::UnboundedSender<Told>,
 ) {
     let late = tokio::time::sleep(deadline);
-    tokio::pin!(late);
+    let over = async {
+        tokio::select! {
+            () = called_off.cancelled() => {}
+            () = room.jobs.cancelled() => {}
+        }
+    };
+    tokio::pin!(late, over);
     let (mut stopping, mut is_late) = (false, false);
     let ending = loop {
         tokio::select! {
@@ -164,7 +162,7 @@ async fn attend(
                 Some(_) => {}
                 None => break None,
             },
-            () = called_off.cancelled(), if !stopping => {
+            () = &mut over, if !stopping => {
                 stopping = true;
                 link.say(Command::Stop { grace_ms: millis(GRACE) }).await;
             }
