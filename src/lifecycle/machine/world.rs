@@ -40,6 +40,8 @@ struct Sim {
     spec: Arc<ServiceSpec>,
     runs: bool,
     frozen: bool,
+    /// Asked to be frozen.
+    pausing: bool,
     probed: bool,
     stopping: bool,
     /// When it was closed to new requests by force.
@@ -261,6 +263,9 @@ impl World {
         let ids: BTreeSet<_> = want.replicas.iter().map(|w| w.id).collect();
         assert_eq!(ids.len(), want.replicas.len(), "a replica is listed twice");
         for w in want.replicas {
+            if let Some(r) = self.replicas.get_mut(&w.id) {
+                r.pausing = w.goal == Goal::Pause;
+            }
             match (self.replicas.get_mut(&w.id), w.goal) {
                 (None, Goal::Run) if !self.used_ids.contains(&w.id) => self.start(w.id, w.spec),
                 (None, _) => {}
@@ -313,6 +318,7 @@ impl World {
             spec,
             runs: false,
             frozen: false,
+            pausing: false,
             probed: false,
             stopping: false,
             retired: None,
@@ -424,8 +430,8 @@ impl World {
             }
             Later::Sticks(id) => {
                 if let Some(r) = self.replicas.get_mut(&id).filter(|r| !r.stopping) {
-                    // It comes back as another replica to requests.
-                    r.retired = r.retired.filter(|_| r.frozen);
+                    // It comes back as another replica to requests, unless something else is wanted by now.
+                    r.retired = r.retired.filter(|_| r.frozen || !r.pausing);
                     self.tell(Event::Seen(Seen::Stuck(id, "not everything froze".to_owned())));
                 }
             }
