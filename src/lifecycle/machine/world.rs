@@ -43,6 +43,8 @@ struct Sim {
     /// Asked to be frozen.
     pausing: bool,
     probed: bool,
+    /// Its own health check fails.
+    unwell: bool,
     stopping: bool,
     /// When it was closed to new requests by force.
     retired: Option<Instant>,
@@ -186,6 +188,7 @@ impl World {
                 for id in self.rotation.clone() {
                     let r = self.replicas.get_mut(&id).expect("in rotation without existing");
                     assert!(!r.stopping && !r.frozen && r.retired.is_none(), "a leaving replica is in rotation");
+                    assert!(!r.unwell, "in rotation against its own health check");
                     assert!(self.wanted.contains(&id), "in rotation without being wanted");
                     r.closed = false;
                 }
@@ -320,6 +323,7 @@ impl World {
             frozen: false,
             pausing: false,
             probed: false,
+            unwell: false,
             stopping: false,
             retired: None,
             closed: false,
@@ -372,6 +376,16 @@ impl World {
         let running = self.running();
         if !running.is_empty() {
             self.happens(Later::Exits(running[nth % running.len()]));
+        }
+    }
+
+    /// What a replica's own health check says.
+    pub fn health(&mut self, nth: usize, healthy: bool) {
+        let running = self.running();
+        if !running.is_empty() {
+            let id = running[nth % running.len()];
+            self.replicas.get_mut(&id).expect("it runs").unwell = !healthy;
+            self.tell(Event::Seen(Seen::Health(id, healthy)));
         }
     }
 
@@ -543,6 +557,10 @@ impl World {
             && stays.iter().map(|f| f.id.ordinal).collect::<BTreeSet<_>>().len() == stays.len();
         let complete = stays.len() == self.config.spec.replicas as usize;
         self.tell(Event::Adopted(found));
+        // The backend tells it of what it finds, as it does of every change.
+        for id in self.replicas.iter().filter(|(_, r)| r.unwell).map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.tell(Event::Seen(Seen::Health(id, false)));
+        }
         assert!(!kept || self.stops == stops, "what was found was stopped");
         assert!(!(kept && complete) || self.starts.len() == starts, "what was found was doubled");
     }
