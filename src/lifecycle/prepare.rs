@@ -38,10 +38,17 @@ struct Known {
     spec: Arc<LandscapeSpec>,
     /// The digest of the steps that have been run.
     done: Option<String>,
-    /// The digest of the steps that run now, and what calls them off.
+    /// The digest of the steps that run now, and what calls them off; left over where the run was dropped.
     running: Option<(String, CancellationToken)>,
     /// The landscape was removed: nothing is run any more.
     removed: bool,
+}
+
+/// A run of the steps.
+struct Run {
+    spec: Arc<LandscapeSpec>,
+    digest: String,
+    called_off: CancellationToken,
 }
 
 /// The last run's end, unless it was called off.
@@ -90,7 +97,7 @@ impl Prepare {
     /// Whether there is nothing to do before a start.
     pub fn is_done(&self) -> bool {
         let known = self.known.lock();
-        known.spec.prepare.is_empty() || known.done.as_deref() == Some(&digest(&known.spec))
+        known.is_done(&digest(&known.spec))
     }
 
     /// How far it is.
@@ -104,23 +111,18 @@ impl Prepare {
         let came = Instant::now();
         let mut turn = self.turn.lock().await;
         loop {
-            let (spec, digest, called_off) = self.begin()?;
-            if let Some(last) = turn.as_ref().filter(|last| last.at >= came && last.digest == digest) {
-                return last.result.clone();
-            }
-            if self.is_done() && !again {
-                return Ok(());
-            }
-            let result = self.run_steps(backend, spec, &digest, called_off.clone()).await;
+            let last = turn.as_ref().filter(|last| last.at >= came);
+            let Some(run) = self.begin(last, again)? else { return Ok(()) };
+            let result = self.run_steps(backend, &run).await;
             // What was called off is no result for anybody.
-            if result.is_ok() || !called_off.is_cancelled() {
-                *turn = Some(Last { at: Instant::now(), digest, result });
+            if result.is_ok() || !run.called_off.is_cancelled() {
+                *turn = Some(Last { at: Instant::now(), digest: run.digest, result });
             }
         }
     }
 
-    /// What is to be run now, and what calls it off.
-    fn begin(&self) -> Result<(Arc<LandscapeSpec>, String, CancellationToken), Failure> {
+    /// What is to be run now, if anything. `last`: what ended since it was asked for.
+    fn begin(&self, last: Option<&Last>, again: bool) -> Result<Option<Run>, Failure> {
         let mut known = self.known.lock();
         if known.removed {
             return Err(Failure {
@@ -131,19 +133,20 @@ impl Prepare {
                 permanent: false,
             });
         }
-        let (spec, called_off) = (known.spec.clone(), CancellationToken::new());
-        let digest = digest(&spec);
-        known.running = Some((digest.clone(), called_off.clone()));
-        Ok((spec, digest, called_off))
+        let digest = digest(&known.spec);
+        if let Some(last) = last.filter(|last| last.digest == digest) {
+            return last.result.clone().map(|()| None);
+        }
+        if known.is_done(&digest) && !again {
+            return Ok(None);
+        }
+        let run = Run { spec: known.spec.clone(), digest, called_off: CancellationToken::new() };
+        known.running = Some((run.digest.clone(), run.called_off.clone()));
+        Ok(Some(run))
     }
 
-    async fn run_steps(
-        &self,
-        backend: &Arc<dyn Backend>,
-        spec: Arc<LandscapeSpec>,
-        digest: &str,
-        called_off: CancellationToken,
-    ) -> Result<(), Failure> {
+    async fn run_steps(&self, backend: &Arc<dyn Backend>, run: &Run) -> Result<(), Failure> {
+        let Run { spec, digest, called_off } = run;
         tracing::info!(landscape = %spec.home.id, "prepare begins");
         let begin = Instant::now();
         let job = Job { called_off: called_off.clone(), ..Job::new(spec.clone(), Stage::Prepare, DEADLINE) };
@@ -152,10 +155,10 @@ impl Prepare {
         };
         let result = backend.run_job(job, &report).await;
         self.progress.send_replace(None);
+        self.known.lock().ended(&result, digest);
         match &result {
             Ok(()) => {
                 tracing::info!(landscape = %spec.home.id, seconds = begin.elapsed().as_secs_f64(), "prepare is done");
-                self.known.lock().done = Some(digest.to_owned());
                 if let Err(error) = self.write_mark(digest) {
                     let path = self.mark.display();
                     tracing::warn!(%path, %error, "cannot note that prepare has run; it runs again after a restart");
@@ -183,6 +186,18 @@ impl Prepare {
 }
 
 impl Known {
+    /// Whether there is nothing to do for the steps that there are now, of this digest.
+    fn is_done(&self, digest: &str) -> bool {
+        self.spec.prepare.is_empty() || self.done.as_deref() == Some(digest)
+    }
+
+    fn ended(&mut self, result: &Result<(), Failure>, digest: &str) {
+        self.running = None;
+        if result.is_ok() {
+            self.done = Some(digest.to_owned());
+        }
+    }
+
     fn call_off(&mut self) {
         if let Some((_, called_off)) = self.running.take() {
             called_off.cancel();

@@ -66,8 +66,8 @@ impl Entry {
         ports.get(&self.address).filter(|port| port.key.landscape == self.segment.landscape)
     }
 
-    /// Who calls, from this address.
+    /// Who calls, from this address; `-` where nobody is known there.
     pub fn caller(&self, from: IpAddr) -> Arc<str> {
-        self.segment.neighbours.name(from, &self.segment.landscape)
+        self.segment.neighbours.name(from, &self.segment.landscape).unwrap_or_else(|| "-".into())
     }
 }

@@ -1,9 +1,15 @@
 //! `prepare` and `test`.
 
+use std::io;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use landscape_router::backend::{Backend, FailureKind, Job, Stage};
+use async_trait::async_trait;
+use ipnet::Ipv4Net;
+use landscape_router::backend::{Attached, Backend, FailureKind, Job, Network, Stage};
+use landscape_router::config::settings::Namespaces;
+use landscape_router::landscape::LandscapeId;
 
 use crate::bench::{Bench, eventually, lives, numbers, shims};
 
@@ -96,4 +102,46 @@ async fn a_preparation_that_a_crashed_router_began_is_ended_before_anything_else
     };
     assert!(!lives(pid));
     eventually(|| shims(&bench.options.state).is_empty().then_some(())).await;
+}
+
+/// One without an address left.
+#[derive(Debug)]
+struct Full;
+
+#[async_trait]
+impl Network for Full {
+    async fn attach(&self, _: &LandscapeId) -> io::Result<Attached> {
+        Err(io::Error::other("no address is left"))
+    }
+
+    fn lacks_egress(&self) -> bool {
+        false
+    }
+
+    async fn keep(&self, _: &LandscapeId, _: Ipv4Addr) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn release(&self, _: &LandscapeId, _: Ipv4Addr) {}
+
+    fn bridge_name(&self, _: &LandscapeId) -> String {
+        String::new()
+    }
+
+    async fn bridged(&self, _: &LandscapeId, _: Ipv4Net) -> io::Result<Ipv4Addr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn unbridged(&self, _: &LandscapeId) {}
+}
+
+#[tokio::test]
+async fn a_preparation_that_gets_no_network_says_so() {
+    let bench = Bench::with(|options| {
+        options.settings.namespaces = Namespaces::Auto;
+        options.network = Some(Arc::new(Full));
+    });
+    let failure = bench.backend.run_job(job(&bench, &[("", "true")]), &|_| {}).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Prepare);
+    assert_eq!(failure.detail, "its network cannot be made: no address is left");
 }

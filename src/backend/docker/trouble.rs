@@ -113,27 +113,28 @@ pub(super) fn judge_start(error: &Error) -> Trouble {
         return Trouble::Away(format!("start: {}", text(error)));
     }
     let said = text(error);
-    if said.contains("failed to mount local volume") && said.contains("invalid argument") {
-        // The descriptor's mount is not one of the engine's mount namespace.
-        return Trouble::Failed(not_runnable(format!("{ELSEWHERE} ({said})")));
-    }
     let of_the_image =
         ["executable file not found", "no such file or directory", "permission denied", "exec format error"];
-    let of_a_mount = ["not a directory", "invalid mount config", "error mounting"];
+    let of_a_mount = ["invalid mount config", "error mounting"];
     let says = |words: &[&str]| words.iter().any(|m| said.contains(m));
-    let detail = format!("the container did not start: {said}");
-    if said.contains("failed to mount local volume") {
-        return Trouble::Failed(backend(detail));
-    }
     let bad = status(error) == Some(400);
-    if says(&of_a_mount) && (bad || said.contains("not a directory")) {
-        return Trouble::Failed(not_runnable(detail));
-    }
-    if says(&of_the_image) {
-        let public = "The service's command cannot be run in its image.".into();
-        return Trouble::Failed(Failure { public, ..not_runnable(detail) });
-    }
-    Trouble::Failed(if bad { not_runnable(detail) } else { backend(detail) })
+    let detail = format!("the container did not start: {said}");
+    Trouble::Failed(if says(&["failed to mount local volume"]) {
+        if says(&["invalid argument"]) {
+            // The descriptor's mount is not one of the engine's mount namespace.
+            not_runnable(format!("{ELSEWHERE} ({said})"))
+        } else {
+            backend(detail)
+        }
+    } else if says(&["not a directory"]) || (bad && says(&of_a_mount)) {
+        not_runnable(detail)
+    } else if says(&of_the_image) {
+        Failure { public: "The service's command cannot be run in its image.".into(), ..not_runnable(detail) }
+    } else if bad {
+        not_runnable(detail)
+    } else {
+        backend(detail)
+    })
 }
 
 /// Waits for a call at most so long, and makes a call without an answer an error like any other.
@@ -176,6 +177,11 @@ mod tests {
         );
         let Trouble::Failed(f) = judge_start(&odd) else { panic!("away?") };
         assert!(f.permanent && f.public.contains("as it is configured"), "{f:?}");
+        let volume = |why: &str| said(400, &format!("error while mounting: failed to mount local volume: {why}"));
+        let Trouble::Failed(f) = judge_start(&volume("invalid argument")) else { panic!("away?") };
+        assert!(f.permanent && f.detail.starts_with(ELSEWHERE), "{f:?}");
+        let Trouble::Failed(f) = judge_start(&volume("no such file or directory")) else { panic!("away?") };
+        assert!(!f.permanent && f.kind == FailureKind::Backend, "{f:?}");
         let full = said(500, "mkdir /var/lib/docker/x: no space left on device");
         let Trouble::Failed(f) = judge_start(&full) else { panic!("away?") };
         assert!(!f.permanent && f.kind == FailureKind::Backend, "{f:?}");

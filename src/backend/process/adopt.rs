@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::leftover;
 use super::link::Link;
-use super::paths::{META, Paths, SOCKET};
+use super::paths::{Paths, SOCKET};
 use super::procfs::Identity;
 use super::protocol::{Command, Event, Hello, Meta, Owner, PROTOCOL, ShimState};
 use super::replica;
@@ -59,9 +59,9 @@ pub(super) async fn adopt(room: &Arc<Room>) -> Result<Vec<Found>, BackendError> 
 /// The shims of an earlier router that live: their numbers. Blocks, for as long as it takes to read a small
 /// file for each.
 pub fn living_shims(state: &Path) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir(Paths::run_in(state)) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(Paths::at(state).run()) else { return Vec::new() };
     let shim = |dir: PathBuf| {
-        let meta: Meta = serde_json::from_slice(&std::fs::read(dir.join(META)).ok()?).ok()?;
+        let meta = Meta::read(&dir).ok().flatten()?;
         meta.shim.filter(Identity::is_alive).map(|shim| shim.pid)
     };
     entries.flatten().filter_map(|entry| shim(entry.path())).collect()

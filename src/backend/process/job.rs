@@ -15,7 +15,7 @@ use super::protocol::{
 use super::replica::{count, millis, new_token, steps_of};
 use super::room::Room;
 use super::{environment, failure, leftover, paths};
-use crate::backend::{Failure, FailureKind, Job, Progress, Stage};
+use crate::backend::{Attached, Failure, FailureKind, Job, Progress, Stage};
 
 /// From SIGTERM to SIGKILL when a job is called off or late.
 const GRACE: Duration = Duration::from_secs(5);
@@ -44,33 +44,25 @@ pub(super) async fn run(
     let token = new_token();
     let (link, meta) = match start(room, &job, &token).await {
         Ok(started) => started,
-        Err(error) => {
+        Err(failure) => {
             // It may not exist yet.
             let _ = std::fs::remove_dir_all(room.paths.replica(&token));
             room.give_back(&token);
-            return Err(Failure { kind: FailureKind::Prepare, ..failure::of_start(&error) });
+            return Err(Failure { kind: FailureKind::Prepare, ..failure });
         }
     };
     // The task outlives this future: dropping it calls the job off.
-    let called_off = room.jobs.child_token();
+    let called_off = job.called_off.child_token();
     let _guard = called_off.clone().drop_guard();
     let (tell, mut told) = mpsc::unbounded_channel();
-    let task = attend(room.clone(), link, meta, called_off.clone(), job.deadline, tell);
+    let task = attend(room.clone(), link, meta, called_off, job.deadline, tell);
     room.runtime.spawn(room.job_tasks.track_future(task));
-    loop {
-        let told = tokio::select! {
-            told = told.recv() => told,
-            () = job.called_off.cancelled(), if !called_off.is_cancelled() => {
-                called_off.cancel();
-                continue;
-            }
-        };
+    while let Some(told) = told.recv().await {
         match told {
-            Some(Told::Step(step)) => progress(progress_of(stage, &step, &names)),
-            Some(Told::Done(Err(failure))) => return Err(failure),
-            Some(Told::Done(Ok(ending))) if ending.outcome == Outcome::Exited(0) && !ending.told => return Ok(()),
-            Some(Told::Done(Ok(ending))) => return Err(failure::of_job(&ending, stage)),
-            None => break,
+            Told::Step(step) => progress(progress_of(stage, &step, &names)),
+            Told::Done(Err(failure)) => return Err(failure),
+            Told::Done(Ok(ending)) if ending.outcome == Outcome::Exited(0) && !ending.told => return Ok(()),
+            Told::Done(Ok(ending)) => return Err(failure::of_job(&ending, stage)),
         }
     }
     Err(Failure { kind: FailureKind::Prepare, ..failure::backend(format!("{stage} was called off: the router ends")) })
@@ -83,7 +75,16 @@ fn progress_of(stage: &str, step: &StepStarted, names: &[String]) -> Progress {
     Progress { text: format!("{stage} step {} of {}{name}", step.number, step.total), fraction: Some(done) }
 }
 
-async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Meta)> {
+async fn start(room: &Arc<Room>, job: &Job, token: &str) -> Result<(Link, Meta), Failure> {
+    let attached = match job.stage {
+        Stage::Prepare if room.prepares_on_the_machine() => None,
+        _ => room.attach(&job.landscape.home.id, token).await.map_err(|e| failure::of_network(&e))?,
+    };
+    start_on(attached, room, job, token).await.map_err(|e| failure::of_start(&e))
+}
+
+/// On this network, or the machine's.
+async fn start_on(attached: Option<Attached>, room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Meta)> {
     let landscape = &job.landscape.home;
     let stage = JobStage::from(job.stage);
     let steps = match job.stage {
@@ -95,10 +96,6 @@ async fn start(room: &Arc<Room>, job: &Job, token: &str) -> io::Result<(Link, Me
     paths::private_dir(&dir)?;
     let logs = room.paths.job_logs(&landscape.id);
     paths::private_dir(&logs)?;
-    let attached = match job.stage {
-        Stage::Prepare if room.prepares_on_the_machine() => None,
-        _ => room.attach(&landscape.id, token).await?,
-    };
     let since = SystemTime::now();
     let meta = Meta {
         protocol: PROTOCOL,
@@ -142,7 +139,13 @@ async fn attend(
     tell: mpsc::UnboundedSender<Told>,
 ) {
     let late = tokio::time::sleep(deadline);
-    tokio::pin!(late);
+    let over = async {
+        tokio::select! {
+            () = called_off.cancelled() => {}
+            () = room.jobs.cancelled() => {}
+        }
+    };
+    tokio::pin!(late, over);
     let (mut stopping, mut is_late) = (false, false);
     let ending = loop {
         tokio::select! {
@@ -159,7 +162,7 @@ async fn attend(
                 Some(_) => {}
                 None => break None,
             },
-            () = called_off.cancelled(), if !stopping => {
+            () = &mut over, if !stopping => {
                 stopping = true;
                 link.say(Command::Stop { grace_ms: millis(GRACE) }).await;
             }

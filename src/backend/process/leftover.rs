@@ -15,15 +15,21 @@ use super::protocol::{MARK, Meta};
 /// For so long what is left is killed again and again; only what the kernel holds lives longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+impl Meta {
+    /// What a shim wrote into its folder; `None` where it wrote nothing, or nothing that can be understood.
+    pub fn read(dir: &Path) -> io::Result<Option<Self>> {
+        match fs::read(dir.join(META)) {
+            Ok(json) => Ok(serde_json::from_slice(&json).ok()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
 /// Ends what runs of a replica without a shim, by its mark and control groups, and removes its
 /// folder. The error names what would not go.
 pub async fn clean(dir: &Path) -> io::Result<()> {
-    let meta = match fs::read(dir.join(META)) {
-        Ok(json) => serde_json::from_slice::<Meta>(&json).ok(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(e),
-    };
-    if let Some(meta) = meta {
+    if let Some(meta) = Meta::read(dir)? {
         // After a boot nothing of it can be left, but its groups' paths may be someone else's.
         if meta.shim.as_ref().is_some_and(|s| s.boot == procfs::boot_id()) {
             end(&meta).await?;

@@ -44,15 +44,13 @@ impl Link {
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let lent = match &spec.network {
-            Some(network) if network.capabilities_lent => capabilities::MOVE_IN,
-            _ => CapabilitySet::empty(),
-        };
+        let hub = attached.and_then(|a| a.hub.as_ref());
+        let lent = if hub.is_some() { capabilities::MOVE_IN } else { CapabilitySet::empty() };
         let child = capabilities::lend(lent, || command.spawn()).map_err(|e| {
             e.raw_os_error().map_or_else(|| io::Error::new(e.kind(), e.to_string()), io::Error::from_raw_os_error)
         })?;
-        let network = attached
-            .map(|a| handover::Network { namespace: a.namespace.as_fd(), hub: a.hub.as_ref().map(|hub| hub.as_fd()) });
+        let network =
+            attached.map(|a| handover::Network { namespace: a.namespace.as_fd(), hub: hub.map(|hub| hub.as_fd()) });
         handover::send(&ours, network)?;
         let mut link = Self::over(UnixStream::from_std(ours)?, Some(child));
         tokio::io::AsyncWriteExt::write_all(&mut link.commands, &frame).await?;

@@ -32,21 +32,21 @@ pub struct Paths {
 impl Paths {
     /// Makes what is missing.
     pub fn new(state: &Path) -> io::Result<Self> {
-        let paths = Self { base: std::path::absolute(state)?.join("process") };
+        let paths = Self::at(&std::path::absolute(state)?);
         private_dir(&paths.run())?;
         private_dir(&paths.base.join("logs"))?;
         private_dir(&paths.base.join("home"))?;
         Ok(paths)
     }
 
+    /// In a state folder that may not be there; makes nothing.
+    pub fn at(state: &Path) -> Self {
+        Self { base: state.join("process") }
+    }
+
     /// The folders of all replicas and jobs.
     pub fn run(&self) -> PathBuf {
         self.base.join("run")
-    }
-
-    /// The same in a state folder that may not be there.
-    pub fn run_in(state: &Path) -> PathBuf {
-        state.join("process").join("run")
     }
 
     /// The folder of one of them.

@@ -28,6 +28,8 @@ enum Action {
     Crash(usize),
     Suspect(usize),
     FailProbes(usize, u8),
+    Check(usize),
+    Health(usize, bool),
     Sleep,
     Wake,
     Restart,
@@ -67,6 +69,8 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (0usize..5).prop_map(Action::Crash),
         2 => (0usize..5).prop_map(Action::Suspect),
         2 => (0usize..5, 1u8..8).prop_map(|(n, times)| Action::FailProbes(n, times)),
+        2 => (0usize..5).prop_map(Action::Check),
+        2 => (0usize..5, any::<bool>()).prop_map(|(n, healthy)| Action::Health(n, healthy)),
         2 => Just(Action::Sleep),
         2 => Just(Action::Wake),
         1 => Just(Action::Restart),
@@ -98,6 +102,14 @@ fn act(w: &mut World, action: Action) {
             }
         }
         Action::Suspect(_) | Action::FailProbes(..) => {}
+        Action::Check(n) => {
+            let running = w.running();
+            if !running.is_empty() {
+                let id = running[n % running.len()];
+                w.tell(Event::Checked { id, result: Ok(()), answered: false });
+            }
+        }
+        Action::Health(n, healthy) => w.health(n, healthy),
         Action::Sleep => w.tell(Event::Sleep),
         Action::Wake => w.tell(Event::Wake),
         Action::Restart => w.tell(Event::Restart),

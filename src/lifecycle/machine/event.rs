@@ -147,7 +147,7 @@ pub enum Effect {
     Release,
     /// Tell the landscape whether this service is awake for its own sake.
     Awake(bool),
-    /// Tell the landscape whether anything of this service runs, be it on its way out.
+    /// Tell the landscape whether anything of this service runs or is about to, be it on its way out.
     Up(bool),
     /// Raise [`Event::Used`] at the next use.
     WatchUse,

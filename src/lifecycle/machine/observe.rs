@@ -8,9 +8,6 @@ use crate::backend::{Addresses, Failure, FailureKind, Progress, ReplicaId, Seen}
 use crate::lifecycle::events::What;
 use crate::probe::schedule::Verdict;
 
-/// Why one that passes its probe is not ready.
-const UNWELL: &str = "its own health check fails";
-
 /// Where a replica is kept.
 #[derive(Clone, Copy)]
 enum Place {
@@ -176,9 +173,8 @@ impl Machine {
                 self.probe_passed(id, addresses, now);
             }
         } else if rep.phase == Phase::Ready {
-            rep.passed = Some(rep.addresses.clone());
-            rep.problem = Some(UNWELL.to_owned());
-            rep.enter(Phase::Unready { until: Some(now + SUSPECT) }, now);
+            let at = rep.addresses.clone();
+            rep.passed_unwell(at, now);
             self.tell_replica(id, "is unhealthy by its own health check");
         }
     }
@@ -207,8 +203,7 @@ impl Machine {
             return;
         }
         if rep.unwell {
-            rep.passed = Some(addresses);
-            rep.problem = Some(UNWELL.to_owned());
+            rep.passed_unwell(addresses, now);
             return;
         }
         rep.addresses = addresses.clone();
@@ -260,6 +255,11 @@ impl Machine {
         rep.problem = result.err();
         let problem = rep.problem.clone().unwrap_or_default();
         match (verdict, rep.phase) {
+            (Verdict::Ready, Phase::Unready { .. }) if rep.unwell => {
+                let at = rep.addresses.clone();
+                rep.passed_unwell(at, now);
+                self.tell_replica(id, "answers its probe again, and is unhealthy by its own health check");
+            }
             (Verdict::Ready, Phase::Unready { .. }) => {
                 rep.enter(Phase::Ready, now);
                 self.tell_replica(id, "is ready again");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::SUSPECT;
 use super::backoff::Backoff;
 use crate::backend::{Addresses, Goal, ReplicaId};
 use crate::landscape::{RunDigest, ServiceSpec};
@@ -64,6 +65,16 @@ impl Rep {
     pub fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.since = now;
+    }
+
+    /// Its probe passes, at these addresses, and its own health check does not: it is not ready before that
+    /// does too. What is waited for already keeps its deadline.
+    pub fn passed_unwell(&mut self, at: Addresses, now: Instant) {
+        self.passed = Some(at);
+        self.problem = Some("its own health check fails".to_owned());
+        if matches!(self.phase, Phase::Ready | Phase::Unready { until: None }) {
+            self.enter(Phase::Unready { until: Some(now + SUSPECT) }, now);
+        }
     }
 
     /// What the backend is asked for; `None`: that it goes.

@@ -147,19 +147,15 @@ impl Machine {
     /// everything else goes at once.
     pub(super) fn leave(&mut self, mut rep: Rep, now: Instant) {
         self.effects.push(Effect::Unprobe(rep.id));
-        let serves = match rep.phase {
-            Phase::Ready | Phase::Unready { .. } => true,
-            Phase::Probing { .. } => rep.adopted,
-            _ => false,
-        };
-        match rep.phase {
-            _ if serves => {
-                rep.enter(Phase::Draining { until: now + self.policy.drain_timeout, drained: false }, now);
-                self.retire.push(rep.id);
-                self.leaving.push(rep);
-            }
-            Phase::Draining { drained: false, .. } => self.leaving.push(rep),
-            _ => self.stop(rep, now),
+        let may_serve = rep.adopted && matches!(rep.phase, Phase::Probing { .. });
+        if may_serve || matches!(rep.phase, Phase::Ready | Phase::Unready { .. }) {
+            rep.enter(Phase::Draining { until: now + self.policy.drain_timeout, drained: false }, now);
+            self.retire.push(rep.id);
+            self.leaving.push(rep);
+        } else if matches!(rep.phase, Phase::Draining { drained: false, .. }) {
+            self.leaving.push(rep);
+        } else {
+            self.stop(rep, now);
         }
     }
 

@@ -270,7 +270,9 @@ impl Machine {
             self.awake = active && own;
             self.effects.push(Effect::Awake(self.awake));
         }
-        let up = !matches!(self.state, State::Off | State::Failed { .. } | State::Gone);
+        // What prepares or waits for a port is about to run; requests may be left on what a failure left.
+        let up = matches!(self.state, State::Preparing | State::Starting)
+            || self.all_reps().any(|r| r.phase != Phase::Paused);
         if self.up != up {
             self.up = up;
             self.effects.push(Effect::Up(up));

@@ -579,6 +579,26 @@ fn what_its_own_health_check_calls_unhealthy_is_not_ready_whatever_the_probe_say
 }
 
 #[test]
+fn one_that_its_probes_took_out_is_back_when_its_own_health_check_passes_too() {
+    let mut w = ready();
+    let id = w.rotation[0];
+    let checked = |result: Result<(), String>| Event::Checked { id, result, answered: false };
+    w.tell(Event::Pin);
+    (0..2).for_each(|_| w.tell(checked(Err("500".to_owned()))));
+    w.tell(Event::Seen(Seen::Health(id, false)));
+    w.tell(checked(Ok(())));
+    assert_eq!((w.state(), w.running()), (Starting, vec![id]));
+    w.tell(Event::Seen(Seen::Health(id, true)));
+    assert_eq!(w.rotation, [id]);
+    // One that stays unhealthy is replaced.
+    (0..2).for_each(|_| w.tell(checked(Err("500".to_owned()))));
+    w.tell(Event::Seen(Seen::Health(id, false)));
+    w.tell(checked(Ok(())));
+    w.pass(secs(62));
+    assert_eq!((w.state(), w.starts.len(), w.running().contains(&id)), (Ready, 2, false));
+}
+
+#[test]
 fn a_suspect_replica_gets_nothing_until_it_is_probed() {
     let mut w = many(2);
     let id = w.rotation[0];
@@ -720,6 +740,23 @@ fn every_state_has_its_name() {
         StateName::ALL.map(StateName::as_str).join(" "),
         "off preparing starting ready draining stopping failed"
     );
+}
+
+#[test]
+fn what_it_depends_on_is_needed_until_its_last_request_has_ended_behind_a_failure_too() {
+    let mut w = simple();
+    w.request(secs(20));
+    w.pass(secs(1));
+    w.tell(Event::Suspect(w.rotation[0]));
+    // It is given up, and what would replace it cannot be prepared.
+    w.config.prepared = false;
+    w.configure(|_, _| {});
+    w.tell(Event::ProbeTaken(w.starts[0], "another".to_owned()));
+    assert_eq!((w.state(), w.in_flight(), w.up), (Failed, 1, true));
+    w.pass(secs(18));
+    assert_eq!((w.state(), w.in_flight(), w.up), (Failed, 1, true));
+    w.pass(secs(2));
+    assert_eq!((w.state(), w.running().len(), w.up), (Failed, 0, false));
 }
 
 #[test]

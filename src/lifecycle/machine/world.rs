@@ -40,7 +40,11 @@ struct Sim {
     spec: Arc<ServiceSpec>,
     runs: bool,
     frozen: bool,
+    /// Asked to be frozen.
+    pausing: bool,
     probed: bool,
+    /// Its own health check fails.
+    unwell: bool,
     stopping: bool,
     /// When it was closed to new requests by force.
     retired: Option<Instant>,
@@ -86,6 +90,8 @@ pub struct World {
     pub starts: Vec<ReplicaId>,
     pub stops: usize,
     pub done: bool,
+    /// As last told to the landscape.
+    pub up: bool,
     last_state: StateName,
     states: Vec<StateName>,
 }
@@ -120,6 +126,7 @@ impl World {
             starts: Vec::new(),
             stops: 0,
             done: false,
+            up: false,
             last_state: StateName::Off,
             states: vec![StateName::Off],
         }
@@ -169,6 +176,8 @@ impl World {
         }
         assert!(!self.rotation.is_empty() || self.state() != StateName::Ready, "ready without a replica");
         assert_eq!(self.rotation.is_empty(), self.state() != StateName::Ready, "requests go where nothing is ready");
+        let busy = self.replicas.values().any(|r| r.in_flight > 0 && !r.stopping);
+        assert!(self.up || !busy, "what it depends on is let go of under its requests");
     }
 
     fn carry_out(&mut self, effect: Effect, answers: &mut VecDeque<Event>) {
@@ -179,6 +188,7 @@ impl World {
                 for id in self.rotation.clone() {
                     let r = self.replicas.get_mut(&id).expect("in rotation without existing");
                     assert!(!r.stopping && !r.frozen && r.retired.is_none(), "a leaving replica is in rotation");
+                    assert!(!r.unwell, "in rotation against its own health check");
                     assert!(self.wanted.contains(&id), "in rotation without being wanted");
                     r.closed = false;
                 }
@@ -230,6 +240,7 @@ impl World {
                 self.shut = refusal.is_some();
                 refusal.into_iter().for_each(|r| self.refuse(r));
             }
+            Effect::Up(up) => self.up = up,
             Effect::Done => {
                 assert_eq!(self.held(), 0, "it ends with requests waiting");
                 self.done = true;
@@ -237,7 +248,6 @@ impl World {
             Effect::Forget(_)
             | Effect::Release
             | Effect::Awake(_)
-            | Effect::Up(_)
             | Effect::WatchUse
             | Effect::Bounds(_)
             | Effect::ColdStart { .. }
@@ -256,6 +266,9 @@ impl World {
         let ids: BTreeSet<_> = want.replicas.iter().map(|w| w.id).collect();
         assert_eq!(ids.len(), want.replicas.len(), "a replica is listed twice");
         for w in want.replicas {
+            if let Some(r) = self.replicas.get_mut(&w.id) {
+                r.pausing = w.goal == Goal::Pause;
+            }
             match (self.replicas.get_mut(&w.id), w.goal) {
                 (None, Goal::Run) if !self.used_ids.contains(&w.id) => self.start(w.id, w.spec),
                 (None, _) => {}
@@ -308,7 +321,9 @@ impl World {
             spec,
             runs: false,
             frozen: false,
+            pausing: false,
             probed: false,
+            unwell: false,
             stopping: false,
             retired: None,
             closed: false,
@@ -361,6 +376,16 @@ impl World {
         let running = self.running();
         if !running.is_empty() {
             self.happens(Later::Exits(running[nth % running.len()]));
+        }
+    }
+
+    /// What a replica's own health check says.
+    pub fn health(&mut self, nth: usize, healthy: bool) {
+        let running = self.running();
+        if !running.is_empty() {
+            let id = running[nth % running.len()];
+            self.replicas.get_mut(&id).expect("it runs").unwell = !healthy;
+            self.tell(Event::Seen(Seen::Health(id, healthy)));
         }
     }
 
@@ -419,8 +444,8 @@ impl World {
             }
             Later::Sticks(id) => {
                 if let Some(r) = self.replicas.get_mut(&id).filter(|r| !r.stopping) {
-                    // It comes back as another replica to requests.
-                    r.retired = r.retired.filter(|_| r.frozen);
+                    // It comes back as another replica to requests, unless something else is wanted by now.
+                    r.retired = r.retired.filter(|_| r.frozen || !r.pausing);
                     self.tell(Event::Seen(Seen::Stuck(id, "not everything froze".to_owned())));
                 }
             }
@@ -504,6 +529,7 @@ impl World {
         self.rotation.clear();
         self.waiting.clear();
         self.shut = false;
+        self.up = false;
         self.probing.clear();
         self.later.retain(|(_, l)| {
             !matches!(l, Later::RequestEnds(_) | Later::ProbePasses(_) | Later::PrepareEnds | Later::Check(_))
@@ -531,6 +557,10 @@ impl World {
             && stays.iter().map(|f| f.id.ordinal).collect::<BTreeSet<_>>().len() == stays.len();
         let complete = stays.len() == self.config.spec.replicas as usize;
         self.tell(Event::Adopted(found));
+        // The backend tells it of what it finds, as it does of every change.
+        for id in self.replicas.iter().filter(|(_, r)| r.unwell).map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.tell(Event::Seen(Seen::Health(id, false)));
+        }
         assert!(!kept || self.stops == stops, "what was found was stopped");
         assert!(!(kept && complete) || self.starts.len() == starts, "what was found was doubled");
     }
