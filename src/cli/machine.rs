@@ -87,7 +87,7 @@ fn overlaps(private: &PrivateSettings, state: &Path) -> Vec<(&'static str, Lack)
     let instance = instance.as_deref().unwrap_or_default();
     let addresses = match private.addresses {
         Some(net) => ground::vacant(instance, &[net], &[]).err(),
-        None => usual_range(instance).err(),
+        None => usual_range(instance, private).err(),
     };
     let subnets = private.subnets.iter().filter_map(|net| ground::vacant(instance, &[], &[*net]).err());
     let mut all: Vec<_> = addresses.map(|lack| ("private.addresses", lack)).into_iter().collect();
@@ -159,5 +159,15 @@ mod tests {
         );
         assert!(told[1].starts_with("r: warning: private.subnets: "), "{told:?}");
         assert!(!settings.state.exists());
+    }
+
+    #[test]
+    fn a_usual_range_is_none_that_the_configuration_has_for_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let usual = "subnets: [10.212.0.0/16, 172.29.0.0/16, 192.168.192.0/20, 198.18.0.0/16]";
+        for all in [format!("docker: {{ {usual} }}"), format!("private: {{ {usual} }}")] {
+            let told = told(&settings(dir.path(), &all), &Survey::default());
+            assert!(told.iter().any(|m| m.contains("none of the usual ranges")), "{all}: {told:?}");
+        }
     }
 }

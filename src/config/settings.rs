@@ -354,6 +354,8 @@ pub struct PrivateSettings {
     pub subnets: Vec<Ipv4Net>,
     /// Whether the configuration says so: then this machine may not use any of them.
     pub subnets_given: bool,
+    /// Those of Docker, which a range of virtual addresses that the router chooses keeps clear of.
+    pub docker: Vec<Ipv4Net>,
     /// Who is asked for names that are not ours; empty: those that this machine asks.
     pub resolvers: Vec<SocketAddr>,
     /// Raw TCP on which nothing moved for so long is ended.
