@@ -360,7 +360,7 @@ pub struct PrivateSettings {
     pub resolvers: Vec<SocketAddr>,
     /// Raw TCP on which nothing moved for so long is ended.
     pub idle: Duration,
-    /// Whether process replicas reach what is outside of this machine.
+    /// Whether replicas, containers too, reach what is outside of this machine.
     pub egress: bool,
 }
 

@@ -241,7 +241,7 @@ fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings
     let private = match &router.private {
         Some(model::Private::Word(model::Off::Off)) => return None,
         Some(model::Private::Settings(settings)) => settings.clone(),
-        None => model::PrivateSettings { egress: true, ..Default::default() },
+        None => model::PrivateSettings::default(),
     };
     let addresses = private.addresses.and_then(|net| v4(c, "private.addresses", net.0));
     let mut subnets = Vec::new();
@@ -281,7 +281,7 @@ fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings
         docker: docker.into_iter().filter_map(|net| if let IpNet::V4(net) = net { Some(net) } else { None }).collect(),
         resolvers: private.resolvers.iter().flatten().map(|r| r.0).collect(),
         idle: private.idle.map_or(d::PRIVATE_IDLE.0, |t| t.0),
-        egress: private.egress,
+        egress: private.egress.unwrap_or(true),
     })
 }
 

@@ -31,6 +31,10 @@ fn a_wrong_type_is_told_with_what_was_expected() {
     assert!(
         only("process: { allowRoot: yes }").contains("expected true or false, found text; write `true` or `false`")
     );
+    assert_eq!(
+        only("private: { egress: null }"),
+        "router.yaml:1:20: error: private.egress: expected true or false, found nothing; give it a value, or remove the key"
+    );
     assert!(only("listen:").contains("expected a mapping, found nothing; give it a value, or remove the key"));
     assert!(only("trustedProxies: [10.1.0.0/8]").contains("the network is 10.0.0.0/8"));
 }
