@@ -67,8 +67,9 @@ fn found(private: Option<&PrivateView>, callers: &[CallerView], now: u64) -> Vec
     let mut all = Vec::new();
     if let Some(PrivateView { address, names, ports }) = private {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let (name, word) = (names.first().map_or("", String::as_str), if ports.len() == 1 { "port" } else { "ports" });
-        all.push(format!("Other services reach it as {name} ({address}) at {word} {}.", ports.join(", ")));
+        let name = names.first().map_or_else(|| address.to_string(), |name| format!("{name} ({address})"));
+        let word = if ports.len() == 1 { "port" } else { "ports" };
+        all.push(format!("Other services reach it as {name} at {word} {}.", ports.join(", ")));
     }
     all.extend(callers.iter().map(|c| call(c, now)));
     all
@@ -214,6 +215,8 @@ mod tests {
         );
         let two = &found(Some(&view(vec![80, 3000])), &[], 0)[0];
         assert!(two.ends_with("at ports 80, 3000."), "{two}");
+        let nameless = PrivateView { names: Vec::new(), ..view(vec![3000]) };
+        assert_eq!(found(Some(&nameless), &[], 0), ["Other services reach it as 10.212.0.7 at port 3000."]);
         assert!(found(None, &[], 0).is_empty());
     }
 
