@@ -26,8 +26,8 @@ pub struct PrivatePort {
     pub key: ServiceKey,
     /// Its counters.
     pub stats: Arc<ServiceStats>,
-    /// What is spoken.
-    pub protocol: Protocol,
+    /// What is spoken; `None`: what the first bytes tell.
+    pub protocol: Option<Protocol>,
     /// Where requests go: one route for `/`, or the paths of a headless service.
     pub paths: PrefixTree<Route<Arc<Endpoint>>>,
     /// Raw TCP on which nothing moved for so long is ended.

@@ -57,9 +57,9 @@ pub(crate) async fn sort(local: &Rc<Local>, client: &Rc<Client>) -> Sorted {
     let Some(port) = port else { return Sorted::Refused };
     client.set_caller(port.stats.calls.of(&entry.caller(client.peer().ip())).connected());
     match port.protocol {
-        Protocol::Http => Sorted::Http,
-        Protocol::Tcp => Sorted::Raw(port),
-        Protocol::Detect => match detect(client.stream()).await {
+        Some(Protocol::Http) => Sorted::Http,
+        Some(Protocol::Tcp) => Sorted::Raw(port),
+        None => match detect(client.stream()).await {
             Ok(Guess::Http) => Sorted::Http,
             Ok(Guess::Raw | Guess::More) => Sorted::Raw(port),
             Err(_) => Sorted::Refused,
