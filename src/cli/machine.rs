@@ -57,10 +57,10 @@ fn judge(
         }));
         return (all, false);
     }
-    let apart = settings.process.namespaces != Namespaces::Off;
-    let told_of_egress = private.egress && apart && on_processes && used;
+    // Where it may, the router sets forwarding whatever runs on its network; nothing leads out of a user namespace.
+    let told_of_egress = private.egress && (on_processes || !by_user_namespace);
     all.extend(survey.egress.as_ref().filter(|_| told_of_egress).map(|lack| {
-        let (message, remedy) = match ground::may_forward() {
+        let (message, remedy) = match !by_user_namespace && ground::may_forward() {
             true => (
                 "this machine forwards no packets, and the router will have it do so",
                 "`egress: false` leaves it as it is, and replicas without the outside",
@@ -69,7 +69,7 @@ fn judge(
         };
         tell(Severity::Note, "private.egress", message.to_owned(), remedy.to_owned())
     }));
-    (all, apart)
+    (all, settings.process.namespaces != Namespaces::Off)
 }
 
 /// Ranges that this machine uses already, what an earlier router of the same state made there aside.
@@ -143,7 +143,12 @@ mod tests {
         let alone = settings(dir.path(), &format!("private: {{ {free} }}\nprocess: {{ namespaces: 'off' }}"));
         assert!(!judged(&alone, false, &Survey::default()).1);
         let inward = Survey { egress: lacking("no forwarding"), ..Survey::default() };
-        assert!(told(&on, &inward)[0].starts_with("r: note: private.egress: "));
+        // The router has the machine forward whatever runs there.
+        let containers = settings(dir.path(), &format!("private: {{ {free} }}\nbackend: docker"));
+        for on in [&on, &alone, &containers] {
+            let told = told(on, &inward);
+            assert!(told.len() == 1 && told[0].starts_with("r: note: private.egress: "), "{told:?}");
+        }
         assert_eq!(told(&settings(dir.path(), &format!("private: {{ {free}, egress: false }}")), &inward), [""; 0]);
     }
 
