@@ -69,6 +69,13 @@ fn judge(
         };
         tell(Severity::Note, "private.egress", message.to_owned(), remedy.to_owned())
     }));
+    let containers =
+        settings.landscapes.iter().flat_map(|l| &l.policies).any(|(_, p)| p.backend == BackendKind::Docker);
+    if by_user_namespace && used && containers {
+        let message = "containers are not on the private network, which is in a user namespace";
+        let remedy = "for containers run the router as root, with `process.namespaces: auto`";
+        all.push(tell(Severity::Note, "process.namespaces", message.to_owned(), remedy.to_owned()));
+    }
     (all, settings.process.namespaces != Namespaces::Off)
 }
 
@@ -150,6 +157,21 @@ mod tests {
             assert!(told.len() == 1 && told[0].starts_with("r: note: private.egress: "), "{told:?}");
         }
         assert_eq!(told(&settings(dir.path(), &format!("private: {{ {free}, egress: false }}")), &inward), [""; 0]);
+    }
+
+    #[test]
+    fn a_user_namespace_leads_nowhere_and_leaves_containers_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let inward = Survey { egress: lacking("no way out"), ..Survey::default() };
+        let egress = "r: note: private.egress: no way out; get it";
+        let containers = "r: note: process.namespaces: containers are not on the private network, which is in a user \
+                          namespace; for containers run the router as root, with `process.namespaces: auto`";
+        let processes = settings(dir.path(), "process: { namespaces: user }");
+        assert_eq!(judged(&processes, true, &inward), (vec![egress.to_owned()], true));
+        let both = settings(dir.path(), "process: { namespaces: user }\nbackend: docker");
+        assert_eq!(judged(&both, true, &inward), (vec![egress.to_owned(), containers.to_owned()], true));
+        let (told, _) = judge(&both, Path::new("r"), false, true, || inward);
+        assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), [containers]);
     }
 
     #[test]
