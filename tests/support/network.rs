@@ -18,9 +18,13 @@ pub fn possible(programs: &[&str]) -> bool {
     let missing = programs.iter().find(|p| !is_there(p)).map(|p| format!("{p} is not installed"));
     let Some(why) = lack.clone().or(missing) else { return true };
     assert!(std::env::var_os("LR_PRIVATE_TESTS").is_none(), "the private network is to be tested, but {why}");
-    // The harness keeps what a test prints to itself where that passes.
-    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED, the private network is not tested: {why}\n");
+    skipped(&format!("the private network is not tested: {why}"));
     false
+}
+
+/// Says that a test is not run. By itself: the harness keeps what a test prints to itself where that passes.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED, {why}\n");
 }
 
 fn is_there(program: &str) -> bool {
