@@ -79,6 +79,12 @@ impl Site {
         self.dir.path()
     }
 
+    /// What the state says the router is, once there was one.
+    pub fn instance(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.path().join(".landscape-router/instance")).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// Lets what waits for the file `go` in the landscape's root go on.
     pub fn go(&self) {
         self.write("shop/go", "");
