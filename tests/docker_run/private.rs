@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use crate::rig::says;
 use crate::support::network::{Plot, addresses};
 use crate::support::{Inside, Router, eventually};
-use crate::town::{SETTINGS, Town, await_ready};
+use crate::town::{SETTINGS, Town};
 use crate::{need_engine, need_network};
 
 const SHOP: &str = r#"
@@ -80,7 +80,7 @@ impl Pair {
         let router = Router::start(&self.town.site);
         assert_answered(&router);
         assert_eq!(router.get("other.localhost", "/").status, 200, "{}", router.log());
-        await_ready(&router, "api", 2);
+        router.await_ready("api", 2);
         router
     }
 

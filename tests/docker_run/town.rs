@@ -95,11 +95,6 @@ impl Drop for Town {
     }
 }
 
-/// Waits until so many replicas are ready.
-pub fn await_ready(router: &Router, service: &str, replicas: usize) {
-    eventually(&format!("{replicas} of {service}"), router, || router.ready(service) == replicas);
-}
-
 /// Makes the image: the application with the libraries it is linked to, on the shell's image.
 fn app() {
     static MADE: OnceLock<()> = OnceLock::new();

@@ -18,7 +18,7 @@ fn nothing_is_left_of_a_router_that_was_told_to_end() {
     let land = Land::shop("", "", CI);
     let router = Router::start(&land.site);
     assert_eq!(router.shop("/").status, 200, "{}", router.log());
-    eventually("two replicas", &router, || router.ready("web") == 2);
+    router.await_ready("web", 2);
     let namespaces: Vec<_> = land.pids("shop", "web").iter().map(|pid| namespace(*pid).unwrap()).collect();
     assert_eq!(namespaces.len(), 2);
     let traces = land.traces();

@@ -233,6 +233,11 @@ impl Router {
         replicas.iter().filter(|r| r["state"] == "ready").count()
     }
 
+    /// Waits until so many replicas are ready.
+    pub fn await_ready(&self, name: &str, replicas: usize) {
+        eventually(&format!("{replicas} of {name}"), self, || self.ready(name) == replicas);
+    }
+
     /// What a service does, as the admin API tells it.
     pub fn service(&self, name: &str) -> serde_json::Value {
         self.api(&format!("landscapes/shop/services/{name}"))
