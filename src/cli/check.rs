@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::terminal::{Out, Tone};
+use super::terminal::{Out, Tone, count};
 use super::{machine, mistakes};
 use crate::config::settings::{BackendKind, LandscapeSettings, Settings};
 use crate::config::{self, Purpose};
@@ -84,11 +84,7 @@ fn router(file: &Path) -> Judged {
 fn contents(settings: &Settings) -> String {
     let services: usize =
         settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok()).map(|s| s.services.len()).sum();
-    format!("{}, {}", count(settings.landscapes.len(), "landscape"), count(services, "service"))
-}
-
-fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+    format!("{}, {}", count(settings.landscapes.len() as u64, "landscape"), count(services as u64, "service"))
 }
 
 /// How many landscapes have services that run as processes.
@@ -109,7 +105,7 @@ fn trust_domain(landscapes: usize, file: &Path, apart: bool) -> Option<Mistake> 
         place: Place::default(),
         field: "backend".into(),
         message: {
-            let all = format!("all processes of {} are one trust domain", count(landscapes, "landscape"));
+            let all = format!("all processes of {} are one trust domain", count(landscapes as u64, "landscape"));
             let networks = "their networks are apart, their users and files are not";
             if apart { format!("{all}: {networks}") } else { all }
         },
@@ -133,7 +129,7 @@ fn ci(file: &Path) -> Judged {
     if let Some(landscape) = landscape {
         mistakes.extend(landscape.notes());
         mistakes.sort_by_key(|m| m.place);
-        holds = count(landscape.service_names().count(), "service");
+        holds = count(landscape.service_names().count() as u64, "service");
     }
     Judged { mistakes, holds }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::api::{Caller, Landscape, Service};
 use super::remote::Name;
-use super::terminal::tame;
+use super::terminal::{count, tame};
 
 /// What one landscape's router.yaml could say.
 struct Proposal<'a> {
@@ -160,7 +160,6 @@ fn way<'a>(needs: &HashMap<&'a str, Vec<&'a str>>, from: &'a str, to: &str) -> O
 }
 
 fn often(seen: &Caller) -> String {
-    let count = |n: u64, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
     match seen.requests {
         0 => count(seen.connections, "connection"),
         n => format!("{}, {}", count(seen.connections, "connection"), count(n, "request")),
