@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Life, PrivateView, ServiceView};
 use crate::lifecycle::{ServiceStatus, StateName, Why};
-use crate::observe::calls::CallerView;
+use crate::observe::calls::{CallerView, NOBODY};
 
 /// The answer to `why`.
 #[derive(Debug, Serialize)]
@@ -76,7 +76,7 @@ fn found(private: Option<&PrivateView>, callers: &[CallerView], now: u64) -> Vec
 }
 
 fn call(c: &CallerView, now: u64) -> String {
-    let who = if &*c.service == "-" { "What is no service of its landscape" } else { &c.service };
+    let who = if &*c.service == NOBODY { "What is no service of its landscape" } else { &c.service };
     let ago = c.last_unix_ms.map(|at| span(now.saturating_sub(at) as f64 / 1000.0));
     let count = |n: u64, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
     let requests = if c.requests == 0 { String::new() } else { format!(", {}", count(c.requests, "request")) };
