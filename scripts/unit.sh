@@ -17,9 +17,18 @@ if "${asRoot[@]}" tests/docker/ensure-docker.sh; then
 else
   printf '\n*** The Docker backend is NOT tested: no engine answers here, and none could be started.\n\n'
 fi
-# Only with rights that a container mostly lacks; what can be tested here has to be.
+# Only with rights that a container mostly lacks; what can be tested here has to be. What is tested with is
+# optional: a test that lacks its program says that it is skipped.
 if unshare --net sh -c 'ip link add probe type bridge && nft add table inet probe' >/dev/null 2>&1; then
-  export LR_PRIVATE_TESTS=1
+  missing=()
+  for program in nsenter redis-server redis-cli; do
+    command -v "$program" >/dev/null || missing+=("$program")
+  done
+  if ((${#missing[@]})); then
+    printf '\n*** The private network is NOT tested whole: %s not installed.\n\n' "${missing[*]}"
+  else
+    export LR_PRIVATE_TESTS=1
+  fi
 else
   printf '\n*** The private network is NOT tested: that takes root, network namespaces, nft and ip.\n\n'
 fi

@@ -37,11 +37,7 @@ fn running(site: &Site) -> Vec<u32> {
 fn both_ready(router: &Router) {
     let first = router.shop("/");
     assert_eq!(first.status, 200, "{}\n{}", first.text(), router.log());
-    let deadline = std::time::Instant::now() + support::PATIENCE;
-    while router.ready("web") != 2 {
-        assert!(std::time::Instant::now() < deadline, "{:#}", router.service("web"));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    router.await_ready("web", 2);
 }
 
 #[test]

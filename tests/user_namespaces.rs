@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use support::network::skipped;
 use support::{Answer, PATIENCE, Router, Site};
 
 /// A user without a name, and without any rights.
@@ -80,7 +81,7 @@ fn site() -> Option<Site> {
     let survey: serde_json::Value = serde_json::from_slice(&survey.stdout).unwrap();
     let lack = [&survey["namespaces"], &survey["filters"]].into_iter().find(|lack| !lack.is_null());
     if let Some(lack) = lack {
-        eprintln!("*** SKIPPED: {lack}");
+        skipped(&format!("user namespaces are not tested: {lack}"));
         return None;
     }
     Some(site)
@@ -268,7 +269,9 @@ fn where_user_namespaces_are_forbidden_the_router_says_so_and_serves_without() {
         unshare
     };
     if !unshare(&["setpriv", "--version"]).status().is_ok_and(|status| status.success()) {
-        return eprintln!("*** SKIPPED: unshare and setpriv of util-linux are missing");
+        return skipped(
+            "a machine without user namespaces is not tested: unshare and setpriv of util-linux are missing",
+        );
     }
     let router = Router::launch(unshare(&["sh", "-c", inside]));
     assert!(router.log().contains("sysctl user.max_user_namespaces"), "{}", router.log());

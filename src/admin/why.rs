@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Life, PrivateView, ServiceView};
 use crate::lifecycle::{ServiceStatus, StateName, Why};
-use crate::observe::calls::CallerView;
+use crate::observe::calls::{CallerView, NOBODY};
 
 /// The answer to `why`.
 #[derive(Debug, Serialize)]
@@ -67,15 +67,16 @@ fn found(private: Option<&PrivateView>, callers: &[CallerView], now: u64) -> Vec
     let mut all = Vec::new();
     if let Some(PrivateView { address, names, ports }) = private {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let (name, word) = (names.first().map_or("", String::as_str), if ports.len() == 1 { "port" } else { "ports" });
-        all.push(format!("Other services reach it as {name} ({address}) at {word} {}.", ports.join(", ")));
+        let name = names.first().map_or_else(|| address.to_string(), |name| format!("{name} ({address})"));
+        let word = if ports.len() == 1 { "port" } else { "ports" };
+        all.push(format!("Other services reach it as {name} at {word} {}.", ports.join(", ")));
     }
     all.extend(callers.iter().map(|c| call(c, now)));
     all
 }
 
 fn call(c: &CallerView, now: u64) -> String {
-    let who = if &*c.service == "-" { "What is no service of its landscape" } else { &c.service };
+    let who = if &*c.service == NOBODY { "What is no service of its landscape" } else { &c.service };
     let ago = c.last_unix_ms.map(|at| span(now.saturating_sub(at) as f64 / 1000.0));
     let count = |n: u64, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
     let requests = if c.requests == 0 { String::new() } else { format!(", {}", count(c.requests, "request")) };
@@ -214,6 +215,8 @@ mod tests {
         );
         let two = &found(Some(&view(vec![80, 3000])), &[], 0)[0];
         assert!(two.ends_with("at ports 80, 3000."), "{two}");
+        let nameless = PrivateView { names: Vec::new(), ..view(vec![3000]) };
+        assert_eq!(found(Some(&nameless), &[], 0), ["Other services reach it as 10.212.0.7 at port 3000."]);
         assert!(found(None, &[], 0).is_empty());
     }
 

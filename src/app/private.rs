@@ -122,9 +122,9 @@ fn port(spec: &Arc<ServiceSpec>, number: u16, served: &Served, private: &Private
     }
 }
 
-fn protocol(spec: &ServiceSpec, policy: &Policy, number: u16) -> Protocol {
+fn protocol(spec: &ServiceSpec, policy: &Policy, number: u16) -> Option<Protocol> {
     if spec.workload == Workload::Headless {
-        return Protocol::Http;
+        return Some(Protocol::Http);
     }
-    policy.protocols.iter().find(|(port, _)| *port == number).map(|(_, protocol)| *protocol).unwrap_or_default()
+    policy.protocols.iter().find(|(port, _)| *port == number).map(|(_, protocol)| *protocol)
 }

@@ -184,9 +184,10 @@ impl Router {
 
 /// What a running router cannot change; the error says what to do.
 fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
-    // How long raw TCP may be idle is looked up for every connection.
-    let fixed =
-        |private: &Option<PrivateSettings>| private.clone().map(|p| PrivateSettings { idle: Duration::ZERO, ..p });
+    // How long raw TCP may be idle is looked up for every connection; of Docker's networks new ones are cut.
+    let fixed = |private: &Option<PrivateSettings>| {
+        private.clone().map(|p| PrivateSettings { idle: Duration::ZERO, docker: Vec::new(), ..p })
+    };
     let asks = |settings: &Settings| settings.process.namespaces == Namespaces::User;
     if asks(old) != asks(new) {
         return Err("process.namespaces cannot become `user`, or something else, while the router runs; stop it and \

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::terminal::{Out, Tone};
+use super::terminal::{Out, Tone, count};
 use super::{machine, mistakes};
-use crate::config::settings::{BackendKind, Settings};
+use crate::config::settings::{BackendKind, LandscapeSettings, Settings};
 use crate::config::{self, Purpose};
 use crate::landscape;
 use crate::yaml::{self, Diagnostics, Mistake, Place, Severity};
@@ -73,9 +73,10 @@ fn router(file: &Path) -> Judged {
     let mut mistakes = loaded.mistakes;
     let holds = loaded.settings.as_ref().map(contents).unwrap_or_default();
     if let Some(settings) = &loaded.settings {
-        let survey = machine::survey(settings);
-        mistakes.extend(machine::private(settings, file, &survey));
-        mistakes.extend(trust_domain(settings, file, machine::apart(settings, &survey)));
+        let landscapes = on_processes(settings);
+        let (of_machine, apart) = machine::look(settings, file, landscapes > 0);
+        mistakes.extend(of_machine);
+        mistakes.extend(trust_domain(landscapes, file, apart));
     }
     Judged { mistakes, holds }
 }
@@ -83,28 +84,28 @@ fn router(file: &Path) -> Judged {
 fn contents(settings: &Settings) -> String {
     let services: usize =
         settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok()).map(|s| s.services.len()).sum();
-    format!("{}, {}", count(settings.landscapes.len(), "landscape"), count(services, "service"))
+    format!("{}, {}", count(settings.landscapes.len() as u64, "landscape"), count(services as u64, "service"))
 }
 
-fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
-
-/// Processes of one user can read, trace and signal each other.
-fn trust_domain(settings: &Settings, file: &Path, apart: bool) -> Option<Mistake> {
-    let on_processes = settings.landscapes.iter().filter(|l| {
+/// How many landscapes have services that run as processes.
+fn on_processes(settings: &Settings) -> usize {
+    let has_some = |l: &&LandscapeSettings| {
         let Ok(spec) = &l.spec else { return false };
         let runs = |name: &str| spec.services.get(name).is_some_and(|s| s.runs());
         l.policies.iter().any(|(key, policy)| policy.backend == BackendKind::Process && runs(&key.service))
-    });
-    let landscapes = on_processes.count();
+    };
+    settings.landscapes.iter().filter(has_some).count()
+}
+
+/// Processes of one user can read, trace and signal each other.
+fn trust_domain(landscapes: usize, file: &Path, apart: bool) -> Option<Mistake> {
     (landscapes > 0).then(|| Mistake {
         severity: Severity::Note,
         file: Arc::new(file.to_owned()),
         place: Place::default(),
         field: "backend".into(),
         message: {
-            let all = format!("all processes of {} are one trust domain", count(landscapes, "landscape"));
+            let all = format!("all processes of {} are one trust domain", count(landscapes as u64, "landscape"));
             let networks = "their networks are apart, their users and files are not";
             if apart { format!("{all}: {networks}") } else { all }
         },
@@ -128,7 +129,7 @@ fn ci(file: &Path) -> Judged {
     if let Some(landscape) = landscape {
         mistakes.extend(landscape.notes());
         mistakes.sort_by_key(|m| m.place);
-        holds = count(landscape.service_names().count(), "service");
+        holds = count(landscape.service_names().count() as u64, "service");
     }
     Judged { mistakes, holds }
 }

@@ -11,22 +11,27 @@ use crate::private::ground::{self, Lack, Survey};
 use crate::private::{ports_of, usual_range};
 use crate::yaml::{Mistake, Place, Severity};
 
-/// What can be had by these settings.
-pub(super) fn survey(settings: &Settings) -> Survey {
-    if by_user_namespace(settings) { ground::user::survey() } else { ground::rights() }
+/// What is to be told, and whether process replicas have networks of their own. `on_processes`: whether any
+/// service runs as one.
+pub(super) fn look(settings: &Settings, file: &Path, on_processes: bool) -> (Vec<Mistake>, bool) {
+    // Whoever asks should be the router's user.
+    let by_user_namespace = settings.process.namespaces == Namespaces::User && !capabilities::for_networks();
+    let survey = if by_user_namespace { ground::user::survey } else { ground::rights };
+    judge(settings, file, on_processes, by_user_namespace, survey)
 }
 
-/// Whether the private network is in a user namespace: for whoever asks, who should be the router's user.
-fn by_user_namespace(settings: &Settings) -> bool {
-    let asked = settings.private.is_some() && settings.process.namespaces == Namespaces::User;
-    asked && !capabilities::for_networks()
-}
-
-/// What is missing for the private network, if these settings use one.
-pub(super) fn private(settings: &Settings, file: &Path, survey: &Survey) -> Vec<Mistake> {
+fn judge(
+    settings: &Settings,
+    file: &Path,
+    on_processes: bool,
+    by_user_namespace: bool,
+    survey: impl FnOnce() -> Survey,
+) -> (Vec<Mistake>, bool) {
+    // What nobody asks for is not tried.
+    let Some(private) = &settings.private else { return (Vec::new(), false) };
+    let survey = survey();
     let known = settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok());
     let used = known.flat_map(|spec| spec.services.values()).any(|s| !ports_of(s).is_empty());
-    let (Some(private), true) = (&settings.private, used) else { return Vec::new() };
     let tell = |severity, field: &str, message: String, remedy: String| Mistake {
         severity,
         file: Arc::new(file.to_owned()),
@@ -38,42 +43,40 @@ pub(super) fn private(settings: &Settings, file: &Path, survey: &Survey) -> Vec<
     };
     let mut all = Vec::new();
     // What this machine uses is of no interest elsewhere.
-    let collisions = if by_user_namespace(settings) { Vec::new() } else { overlaps(private, &settings.state) };
-    for (field, lack) in collisions {
-        all.push(tell(Severity::Warning, field, lack.what().to_owned(), lack.remedy().to_owned()));
+    if used && !by_user_namespace {
+        let warn = |(field, lack): (&str, Lack)| {
+            tell(Severity::Warning, field, lack.what().to_owned(), lack.remedy().to_owned())
+        };
+        all.extend(overlaps(private, &settings.state).into_iter().map(warn));
     }
-    match survey.lacks().next().filter(|_| !survey.can_isolate()) {
-        Some(lack) => {
+    if !survey.can_isolate() {
+        all.extend(survey.lacks().next().filter(|_| used).map(|lack| {
             let message = format!("services do not find each other by name here: {}", lack.what());
             let remedy = format!("{}; `private: \"off\"` if that is as wanted", lack.remedy());
-            all.push(tell(Severity::Note, "private", message, remedy));
-        }
-        None if private.egress && apart(settings, survey) && runs_processes(settings) => {
-            all.extend(survey.egress.as_ref().map(|lack| match ground::may_forward() {
-                true => tell(
-                    Severity::Note,
-                    "private.egress",
-                    "this machine forwards no packets, and the router will have it do so".to_owned(),
-                    "`egress: false` leaves it as it is, and replicas without the outside".to_owned(),
-                ),
-                false => {
-                    let (what, remedy) = (lack.what().to_owned(), lack.remedy().to_owned());
-                    tell(Severity::Note, "private.egress", what, remedy)
-                }
-            }));
-        }
-        None => {}
+            tell(Severity::Note, "private", message, remedy)
+        }));
+        return (all, false);
     }
-    all
-}
-
-/// Whether process replicas have networks of their own.
-pub(super) fn apart(settings: &Settings, survey: &Survey) -> bool {
-    settings.private.is_some() && settings.process.namespaces != Namespaces::Off && survey.can_isolate()
-}
-
-fn runs_processes(settings: &Settings) -> bool {
-    settings.landscapes.iter().flat_map(|l| &l.policies).any(|(_, p)| p.backend == BackendKind::Process)
+    // Where it may, the router sets forwarding whatever runs on its network; nothing leads out of a user namespace.
+    let told_of_egress = private.egress && (on_processes || !by_user_namespace);
+    all.extend(survey.egress.as_ref().filter(|_| told_of_egress).map(|lack| {
+        let (message, remedy) = match !by_user_namespace && ground::may_forward() {
+            true => (
+                "this machine forwards no packets, and the router will have it do so",
+                "`egress: false` leaves it as it is, and replicas without the outside",
+            ),
+            false => (lack.what(), lack.remedy()),
+        };
+        tell(Severity::Note, "private.egress", message.to_owned(), remedy.to_owned())
+    }));
+    let containers =
+        settings.landscapes.iter().flat_map(|l| &l.policies).any(|(_, p)| p.backend == BackendKind::Docker);
+    if by_user_namespace && used && containers {
+        let message = "containers are not on the private network, which is in a user namespace";
+        let remedy = "for containers run the router as root, with `process.namespaces: auto`";
+        all.push(tell(Severity::Note, "process.namespaces", message.to_owned(), remedy.to_owned()));
+    }
+    (all, settings.process.namespaces != Namespaces::Off)
 }
 
 /// Ranges that this machine uses already, what an earlier router of the same state made there aside.
@@ -87,7 +90,7 @@ fn overlaps(private: &PrivateSettings, state: &Path) -> Vec<(&'static str, Lack)
     let instance = instance.as_deref().unwrap_or_default();
     let addresses = match private.addresses {
         Some(net) => ground::vacant(instance, &[net], &[]).err(),
-        None => usual_range(instance).err(),
+        None => usual_range(instance, private).err(),
     };
     let subnets = private.subnets.iter().filter_map(|net| ground::vacant(instance, &[], &[*net]).err());
     let mut all: Vec<_> = addresses.map(|lack| ("private.addresses", lack)).into_iter().collect();
@@ -120,8 +123,13 @@ mod tests {
         Some(Lack::new(what, "get it"))
     }
 
+    fn judged(settings: &Settings, by_user_namespace: bool, survey: &Survey) -> (Vec<String>, bool) {
+        let (all, apart) = judge(settings, Path::new("r"), true, by_user_namespace, || survey.clone());
+        (all.iter().map(ToString::to_string).collect(), apart)
+    }
+
     fn told(settings: &Settings, survey: &Survey) -> Vec<String> {
-        private(settings, Path::new("r"), survey).iter().map(ToString::to_string).collect()
+        judged(settings, false, survey).0
     }
 
     #[test]
@@ -134,16 +142,36 @@ mod tests {
         let note = "r: note: private: services do not find each other by name here: no nft; get it; `private: \"off\"` if \
                     that is as wanted";
         assert_eq!(told(&on, &none), [note]);
-        assert!(!apart(&on, &none) && apart(&on, &Survey::default()));
+        assert!(!judged(&on, false, &none).1 && judged(&on, false, &Survey::default()).1);
         assert_eq!(told(&on, &Survey::default()), [""; 0]);
-        assert_eq!(told(&settings(dir.path(), "private: 'off'"), &none), [""; 0]);
+        let off = settings(dir.path(), "private: 'off'");
+        let unasked = judge(&off, Path::new("r"), true, false, || panic!("nothing is to be tried"));
+        assert!(unasked.0.is_empty() && !unasked.1);
+        let alone = settings(dir.path(), &format!("private: {{ {free} }}\nprocess: {{ namespaces: 'off' }}"));
+        assert!(!judged(&alone, false, &Survey::default()).1);
         let inward = Survey { egress: lacking("no forwarding"), ..Survey::default() };
-        assert!(told(&on, &inward)[0].starts_with("r: note: private.egress: "));
-        for quiet in
-            [format!("private: {{ {free}, egress: false }}"), format!("private: {{ {free} }}\nbackend: docker")]
-        {
-            assert_eq!(told(&settings(dir.path(), &quiet), &inward), [""; 0]);
+        // The router has the machine forward whatever runs there.
+        let containers = settings(dir.path(), &format!("private: {{ {free} }}\nbackend: docker"));
+        for on in [&on, &alone, &containers] {
+            let told = told(on, &inward);
+            assert!(told.len() == 1 && told[0].starts_with("r: note: private.egress: "), "{told:?}");
         }
+        assert_eq!(told(&settings(dir.path(), &format!("private: {{ {free}, egress: false }}")), &inward), [""; 0]);
+    }
+
+    #[test]
+    fn a_user_namespace_leads_nowhere_and_leaves_containers_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let inward = Survey { egress: lacking("no way out"), ..Survey::default() };
+        let egress = "r: note: private.egress: no way out; get it";
+        let containers = "r: note: process.namespaces: containers are not on the private network, which is in a user \
+                          namespace; for containers run the router as root, with `process.namespaces: auto`";
+        let processes = settings(dir.path(), "process: { namespaces: user }");
+        assert_eq!(judged(&processes, true, &inward), (vec![egress.to_owned()], true));
+        let both = settings(dir.path(), "process: { namespaces: user }\nbackend: docker");
+        assert_eq!(judged(&both, true, &inward), (vec![egress.to_owned(), containers.to_owned()], true));
+        let (told, _) = judge(&both, Path::new("r"), false, true, || inward);
+        assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), [containers]);
     }
 
     #[test]
@@ -159,5 +187,15 @@ mod tests {
         );
         assert!(told[1].starts_with("r: warning: private.subnets: "), "{told:?}");
         assert!(!settings.state.exists());
+    }
+
+    #[test]
+    fn a_usual_range_is_none_that_the_configuration_has_for_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let usual = "subnets: [10.212.0.0/16, 172.29.0.0/16, 192.168.192.0/20, 198.18.0.0/16]";
+        for all in [format!("docker: {{ {usual} }}"), format!("private: {{ {usual} }}")] {
+            let told = told(&settings(dir.path(), &all), &Survey::default());
+            assert!(told.iter().any(|m| m.contains("none of the usual ranges")), "{all}: {told:?}");
+        }
     }
 }

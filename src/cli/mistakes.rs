@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::terminal::{Out, Tone};
+use super::terminal::{Out, Tone, count};
 use crate::yaml::{Mistake, Severity};
 
 /// All of them, as people read them.
@@ -51,11 +51,9 @@ pub(super) fn as_json(mistakes: &[Mistake]) -> Vec<Value> {
 
 /// `2 errors, 1 warning`.
 pub(super) fn sum(mistakes: &[Mistake]) -> String {
-    let count = |severity| mistakes.iter().filter(|m| m.severity == severity).count();
-    let part = |severity| match count(severity) {
-        0 => None,
-        1 => Some(format!("1 {}", word(severity))),
-        n => Some(format!("{n} {}s", word(severity))),
+    let part = |severity| {
+        let n = mistakes.iter().filter(|m| m.severity == severity).count();
+        (n > 0).then(|| count(n as u64, word(severity)))
     };
     let parts: Vec<_> = [Severity::Error, Severity::Warning, Severity::Note].into_iter().filter_map(part).collect();
     if parts.is_empty() { "no mistakes".to_owned() } else { parts.join(", ") }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::api::{Caller, Landscape, Service};
 use super::remote::Name;
-use super::terminal::tame;
+use super::terminal::{count, tame};
+use crate::observe::calls::NOBODY;
 
 /// What one landscape's router.yaml could say.
 struct Proposal<'a> {
@@ -128,8 +129,7 @@ fn edges(services: &[Service]) -> Vec<Edge<'_>> {
     let mut all: Vec<Edge<'_>> = services
         .iter()
         .flat_map(|s| s.callers.iter().map(|seen| Edge { from: &seen.service, to: &s.name, seen }))
-        // Nobody can name that one.
-        .filter(|edge| edge.from != "-" && !depends(edge.from, edge.to))
+        .filter(|edge| edge.from != NOBODY && !depends(edge.from, edge.to))
         .collect();
     let busy = |e: &Edge<'_>| e.seen.requests.saturating_add(e.seen.connections);
     all.sort_by(|a, b| busy(b).cmp(&busy(a)).then_with(|| (a.from, a.to).cmp(&(b.from, b.to))));
@@ -160,7 +160,6 @@ fn way<'a>(needs: &HashMap<&'a str, Vec<&'a str>>, from: &'a str, to: &str) -> O
 }
 
 fn often(seen: &Caller) -> String {
-    let count = |n: u64, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
     match seen.requests {
         0 => count(seen.connections, "connection"),
         n => format!("{}, {}", count(seen.connections, "connection"), count(n, "request")),

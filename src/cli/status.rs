@@ -10,6 +10,7 @@ use super::client::Client;
 use super::propose;
 use super::remote::{Failure, Name, Remote, path, run};
 use super::terminal::{Cell, Out, Tone, span, table, tame};
+use crate::observe::calls::NOBODY;
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -117,7 +118,7 @@ const CALLERS: usize = 8;
 
 fn callers(service: &Service) -> String {
     const SHOWN: usize = 3;
-    let name = |name: &str| if name == "-" { "others".to_owned() } else { tame(name) };
+    let name = |name: &str| if name == NOBODY { "others".to_owned() } else { tame(name) };
     let mut names: Vec<String> = service.callers.iter().take(SHOWN).map(|c| name(&c.service)).collect();
     match service.callers.len() {
         0 => "-".into(),

@@ -124,6 +124,11 @@ pub(super) fn tame(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// `1 request`, `2 requests`.
+pub(super) fn count(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 /// `12s`, `3m20s`, `2h05m`.
 pub(super) fn span(secs: f64) -> String {
     let s = secs.max(0.0).ceil() as u64;

@@ -108,15 +108,8 @@ impl<'m> Layers<'m> {
 }
 
 fn protocols(service: &model::Service) -> Vec<(u16, Protocol)> {
-    let protocol = |(port, spoken): (&String, &model::Protocol)| {
-        // The walk has told what is no port.
-        let port = port.parse().ok()?;
-        Some(match spoken {
-            model::Protocol::Http => (port, Protocol::Http),
-            model::Protocol::Tcp => (port, Protocol::Tcp),
-        })
-    };
-    service.protocols.iter().filter_map(protocol).collect()
+    // The walk has told what is no port.
+    service.protocols.iter().filter_map(|(port, spoken)| Some((port.parse().ok()?, *spoken))).collect()
 }
 
 fn when_idle(given: Option<model::WhenIdle>) -> WhenIdle {

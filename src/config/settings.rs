@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-pub use super::model::Namespaces;
+pub use super::model::{Namespaces, Protocol};
 use crate::landscape::{LandscapeSpec, ServiceKey};
 
 /// Everything that one version of router.yaml and the ci.yml files it names say.
@@ -92,18 +92,6 @@ pub struct Policy {
     pub idle_bytes: Option<Duration>,
     /// What its ports speak in the private network, where that is not told from the first bytes.
     pub protocols: Vec<(u16, Protocol)>,
-}
-
-/// What a port speaks in the private network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Protocol {
-    /// Told from the first bytes.
-    #[default]
-    Detect,
-    /// HTTP/1.
-    Http,
-    /// Any other, passed on byte for byte.
-    Tcp,
 }
 
 /// When a service runs.
@@ -354,11 +342,13 @@ pub struct PrivateSettings {
     pub subnets: Vec<Ipv4Net>,
     /// Whether the configuration says so: then this machine may not use any of them.
     pub subnets_given: bool,
+    /// Those of Docker, which a range of virtual addresses that the router chooses keeps clear of.
+    pub docker: Vec<Ipv4Net>,
     /// Who is asked for names that are not ours; empty: those that this machine asks.
     pub resolvers: Vec<SocketAddr>,
     /// Raw TCP on which nothing moved for so long is ended.
     pub idle: Duration,
-    /// Whether process replicas reach what is outside of this machine.
+    /// Whether replicas, containers too, reach what is outside of this machine.
     pub egress: bool,
 }
 

@@ -241,7 +241,7 @@ fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings
     let private = match &router.private {
         Some(model::Private::Word(model::Off::Off)) => return None,
         Some(model::Private::Settings(settings)) => settings.clone(),
-        None => model::PrivateSettings { egress: true, ..Default::default() },
+        None => model::PrivateSettings::default(),
     };
     let addresses = private.addresses.and_then(|net| v4(c, "private.addresses", net.0));
     let mut subnets = Vec::new();
@@ -255,24 +255,22 @@ fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings
         None => subnets.extend(d::PRIVATE_SUBNETS.iter().filter_map(|net| net.parse::<Ipv4Net>().ok())),
     }
     let docker = docker_subnets(router);
-    let near = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
-    let near_docker = |net: &Ipv4Net| {
-        let net = IpNet::V4(*net);
-        docker.iter().any(|other| net.contains(other) || other.contains(&net))
-    };
+    if let Some(net) = addresses.filter(|net| overlaps(*net, &docker)) {
+        c.error("private.addresses", format!("{net} overlaps `docker.subnets`")).help("choose another network");
+    }
     let subnets_given = private.subnets.is_some();
     if !subnets_given {
-        subnets.retain(|net| !near_docker(net) && addresses.as_ref().is_none_or(|a| !near(a, net)));
+        subnets.retain(|net| !overlaps(*net, &docker) && !overlaps(*net, addresses.as_slice()));
     }
     for (i, net) in subnets.iter().enumerate() {
         let path = field::index("private.subnets", i);
-        if addresses.as_ref().is_some_and(|a| near(a, net)) {
+        if overlaps(*net, addresses.as_slice()) {
             c.error(&path, format!("{net} overlaps `private.addresses`")).help("choose another network");
         }
-        if subnets[..i].iter().any(|other| near(other, net)) {
+        if overlaps(*net, &subnets[..i]) {
             c.error(&path, format!("{net} overlaps another one of the list")).help("remove one of them");
         }
-        if near_docker(net) {
+        if overlaps(*net, &docker) {
             c.error(&path, format!("{net} overlaps `docker.subnets`")).help("choose another network");
         }
     }
@@ -280,10 +278,17 @@ fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings
         addresses,
         subnets,
         subnets_given,
+        docker: docker.into_iter().filter_map(|net| if let IpNet::V4(net) = net { Some(net) } else { None }).collect(),
         resolvers: private.resolvers.iter().flatten().map(|r| r.0).collect(),
         idle: private.idle.map_or(d::PRIVATE_IDLE.0, |t| t.0),
-        egress: private.egress,
+        egress: private.egress.unwrap_or(true),
     })
+}
+
+/// Whether a network has an address in common with one of `others`.
+fn overlaps<N: Copy + Into<IpNet>>(net: impl Into<IpNet>, others: &[N]) -> bool {
+    let net = net.into();
+    others.iter().map(|other| (*other).into()).any(|other| net.contains(&other) || other.contains(&net))
 }
 
 /// A network that pieces are cut from.
@@ -314,8 +319,7 @@ fn docker(router: &model::Router, c: &mut Checks<'_>) -> DockerSettings {
             c.error(&path, format!("expected an IPv4 network of /24 or larger, found {net}"))
                 .help("each landscape's network is a /24 of it");
         }
-        let near = |other: &IpNet| net.contains(other) || other.contains(net);
-        if subnets[..i].iter().any(near) {
+        if overlaps(*net, &subnets[..i]) {
             c.error(&path, format!("{net} overlaps another one of the list")).help("remove one of them");
         }
     }

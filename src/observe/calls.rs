@@ -8,6 +8,10 @@ use parking_lot::Mutex;
 
 use super::cell::{Counter, Gauge, Moment};
 
+/// The name of what has none here: a caller that is no service of the landscape, and in metrics the landscape and
+/// service of requests that no service was found for. No service's name can be so.
+pub const NOBODY: &str = "-";
+
 /// The callers of one service. As many as there are services in its landscape, and one for those that
 /// nobody can name.
 #[derive(Debug, Default)]
@@ -33,7 +37,7 @@ pub struct Caller {
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallerView {
-    /// The calling service; `-` where it is none of the landscape's.
+    /// The calling service; [`NOBODY`] where it is none of the landscape's.
     pub service: Arc<str>,
     /// Connections so far.
     pub connections: u64,

@@ -8,6 +8,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{Registry, TextEncoder};
 
+use super::calls::NOBODY;
 use super::family as f;
 use super::stats::{ColdStart, HoldRejection, Phase};
 use super::{RouterStats, ServiceStats, process};
@@ -16,9 +17,6 @@ use crate::lifecycle::{ReplicaState, ServiceStatus, StateName};
 
 /// What `Content-Type` a scrape is answered with.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Landscape and service of requests that no service was found for; no name can be so.
-const NOBODY: &str = "-";
 
 /// One service at the moment of a scrape.
 #[derive(Clone, Debug)]

@@ -2,10 +2,10 @@
 //!
 //! A landscape's replicas sit on one or two *segments*, bridges of this machine: one that the router
 //! makes for processes, each in a network namespace of its own, and one that the Docker Engine makes for
-//! containers. Every service has one stable *virtual address*; the router listens on it, for each
-//! declared port, on the landscape's segments alone, and so knows by the interface that a packet came by
-//! whose it is. Names are answered at the segment's gateway. What replicas may reach besides is fenced by
-//! packet filters.
+//! containers. Every service has one stable *virtual address*. The router has one listener a segment, to
+//! which packet filters redirect the declared ports of its landscape's services, and so knows by the
+//! interface that a packet came by whose it is. Names are answered at the segment's gateway. What replicas
+//! may reach besides is fenced by packet filters.
 
 pub mod addresses;
 pub mod dns;
@@ -19,15 +19,14 @@ use crate::landscape::{ServiceSpec, Workload};
 
 pub use network::{Ports, PrivateNetwork, usual_range};
 
-/// The private ports of a headless service that declares none.
+/// The private ports of a headless service, which has none of its own.
 const HEADLESS: [u16; 2] = [80, 3000];
 
 /// The ports at which a service's virtual address answers; none where nothing can.
 pub fn ports_of(spec: &ServiceSpec) -> Vec<u16> {
-    let declared: Vec<u16> = spec.ports.iter().map(|p| p.number).collect();
     match spec.workload {
         Workload::Managed { .. } => Vec::new(),
-        Workload::Headless if declared.is_empty() => HEADLESS.to_vec(),
-        _ => declared,
+        Workload::Headless => HEADLESS.to_vec(),
+        _ => spec.ports.iter().map(|p| p.number).collect(),
     }
 }

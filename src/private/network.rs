@@ -105,7 +105,9 @@ impl PrivateNetwork {
         }
         let range = match settings.addresses {
             Some(range) => range,
-            None => at.within(|| usual_range(instance).map_err(io::Error::other)).map_err(|e| e.to_string())?,
+            None => {
+                at.within(|| usual_range(instance, settings).map_err(io::Error::other)).map_err(|e| e.to_string())?
+            }
         };
         let subnets = if settings.subnets_given { &settings.subnets[..] } else { &[] };
         let ground = at.within(|| Ground::open(instance, range, subnets).map_err(io::Error::other));
@@ -359,10 +361,11 @@ impl Landscape {
     }
 }
 
-/// The first of the usual ranges that nothing on this machine uses.
-pub fn usual_range(instance: &str) -> Result<Ipv4Net, Lack> {
-    let taken: Vec<Ipv4Net> =
+/// The first of the usual ranges that nothing on this machine uses, and nothing else of the configuration.
+pub fn usual_range(instance: &str, settings: &PrivateSettings) -> Result<Ipv4Net, Lack> {
+    let mut taken: Vec<Ipv4Net> =
         ground::taken(instance).map(|all| all.into_iter().map(|t| t.net).collect()).unwrap_or_default();
+    taken.extend(settings.subnets.iter().chain(&settings.docker));
     let candidates: Vec<Ipv4Net> = USUAL.iter().filter_map(|net| net.parse().ok()).collect();
     ground::pick_range(&candidates, &taken).ok_or_else(|| {
         let what = "none of the usual ranges for virtual addresses is free here";

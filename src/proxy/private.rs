@@ -14,6 +14,7 @@ use crate::config::settings::Protocol;
 use crate::landscape::{LandscapeId, ServiceKey};
 use crate::lifecycle::Neighbours;
 use crate::observe::ServiceStats;
+use crate::observe::calls::NOBODY;
 use crate::route::{PrefixTree, Route};
 
 /// The private ports of every service, by virtual address.
@@ -26,8 +27,8 @@ pub struct PrivatePort {
     pub key: ServiceKey,
     /// Its counters.
     pub stats: Arc<ServiceStats>,
-    /// What is spoken.
-    pub protocol: Protocol,
+    /// What is spoken; `None`: what the first bytes tell.
+    pub protocol: Option<Protocol>,
     /// Where requests go: one route for `/`, or the paths of a headless service.
     pub paths: PrefixTree<Route<Arc<Endpoint>>>,
     /// Raw TCP on which nothing moved for so long is ended.
@@ -68,6 +69,6 @@ impl Entry {
 
     /// Who calls, from this address; `-` where nobody is known there.
     pub fn caller(&self, from: IpAddr) -> Arc<str> {
-        self.segment.neighbours.name(from, &self.segment.landscape).unwrap_or_else(|| "-".into())
+        self.segment.neighbours.name(from, &self.segment.landscape).unwrap_or_else(|| NOBODY.into())
     }
 }

@@ -60,9 +60,9 @@ pub(crate) async fn sort(local: &Rc<Local>, client: &Rc<Client>) -> Sorted {
     let Some(port) = port else { return Sorted::Refused };
     client.set_caller(port.stats.calls.of(&entry.caller(client.peer().ip())).connected());
     match port.protocol {
-        Protocol::Http => Sorted::Http,
-        Protocol::Tcp => Sorted::Raw(port, Bytes::new()),
-        Protocol::Detect => match detect(client.stream()).await {
+        Some(Protocol::Http) => Sorted::Http,
+        Some(Protocol::Tcp) => Sorted::Raw(port, Bytes::new()),
+        None => match detect(client.stream()).await {
             Ok((Guess::Http, _)) => Sorted::Http,
             Ok((Guess::Raw | Guess::More, early)) => Sorted::Raw(port, early),
             Err(_) => Sorted::Refused,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::need_engine;
 use crate::support::{Load, Router, eventually};
-use crate::town::{SETTINGS, Town, await_ready};
+use crate::town::{SETTINGS, Town};
 
 fn ci(color: &str) -> String {
     format!(
@@ -29,7 +29,7 @@ fn a_change_of_env_rolls_that_service_alone_and_fails_no_request() {
     let router = Router::start(&town.site);
     assert_eq!(router.shop("/other").status, 200, "{}", router.log());
     assert_eq!(router.shop("/").status, 200, "{}", router.log());
-    await_ready(&router, "web", 3);
+    router.await_ready("web", 3);
     let (web, other) = (town.of("web"), town.of("other"));
     let load = Load::start(router.http, "shop.localhost", "/sleep/10", 4, Duration::from_millis(2));
     load.await_more(50);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::need_engine;
 use crate::rig::{docker, says};
 use crate::support::{Load, Router, eventually, figure};
-use crate::town::{SETTINGS, Town, await_ready};
+use crate::town::{SETTINGS, Town};
 
 const SHOP: &str = r"
 schemaVersion: v0.4
@@ -33,7 +33,7 @@ fn up(town: &Town, router: &Router) {
     let frozen = router.shop("/frozen");
     assert_eq!(frozen.status, 200, "{}\n{}", frozen.text(), router.log());
     assert_eq!(router.shop("/").status, 200, "{}", router.log());
-    await_ready(router, "web", 3);
+    router.await_ready("web", 3);
     router.await_state("frozen", "off");
     assert_eq!(town.containers().len(), 4);
 }
@@ -49,7 +49,7 @@ fn a_killed_router_finds_its_containers_again() {
     assert_eq!(town.containers(), before, "nobody was there to stop them");
     let router = Router::start(&town.site);
     assert_eq!(router.shop("/").status, 200, "{}", router.log());
-    await_ready(&router, "web", 3);
+    router.await_ready("web", 3);
     assert_eq!(town.containers(), before, "the same, none twice, the frozen one still frozen");
     assert_eq!(router.service("frozen")["paused"], true);
     let answer = router.shop("/frozen");
@@ -69,7 +69,7 @@ fn a_router_that_ends_leaves_its_containers_to_the_next() {
     assert_eq!(town.containers(), before);
     let router = Router::start(&town.site);
     assert_eq!(router.shop("/").status, 200);
-    await_ready(&router, "web", 3);
+    router.await_ready("web", 3);
     assert_eq!(town.containers(), before);
 }
 
@@ -100,7 +100,7 @@ fn a_take_over_keeps_every_container_and_loses_no_request() {
     let (_, failures) = load.stop();
     assert!(failures.is_empty(), "{failures:?}\n{}\n---\n{}", old.log(), new.log());
     assert_eq!(code, Some(0));
-    await_ready(&new, "web", 3);
+    new.await_ready("web", 3);
     assert_eq!(town.containers(), before);
     assert_eq!(new.shop("/frozen").status, 200);
 }
@@ -111,7 +111,7 @@ fn a_container_killed_under_load_fails_no_request_that_may_be_repeated() {
     let town = town("leave");
     let router = Router::start(&town.site);
     assert_eq!(router.shop("/").status, 200);
-    await_ready(&router, "web", 3);
+    router.await_ready("web", 3);
     let waiting = Load::start(router.http, "shop.localhost", "/sleep/40", 6, Duration::from_millis(1));
     let quick = Load::start(router.http, "shop.localhost", "/", 3, Duration::from_millis(1));
     for _ in 0..3 {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::need_engine;
 use crate::rig::{Wire, says};
 use crate::support::{Load, Router, eventually, figure, get};
-use crate::town::{SETTINGS, Town, await_ready};
+use crate::town::{SETTINGS, Town};
 
 const SHOP: &str = r"
 schemaVersion: v0.4
@@ -58,7 +58,7 @@ fn without_the_engine_what_runs_is_served_and_afterwards_nothing_is_doubled() {
     let town = engine.town("20s");
     let router = Router::start(&town.site);
     assert_eq!(router.shop("/").status, 200, "{}", router.log());
-    await_ready(&router, "web", 3);
+    router.await_ready("web", 3);
     let before = town.of("web");
     let load = Load::start(router.http, "shop.localhost", "/sleep/5", 4, Duration::from_millis(2));
     load.await_more(50);
@@ -119,7 +119,7 @@ fn a_router_starts_without_an_engine_and_finds_what_runs_when_it_comes() {
     let town = engine.town("1s");
     let router = Router::start(&town.site);
     eventually("a first answer", &router, || router.shop("/").status == 200);
-    await_ready(&router, "web", 3);
+    router.await_ready("web", 3);
     let before = town.containers();
     router.kill();
     engine.cut();
@@ -132,6 +132,6 @@ fn a_router_starts_without_an_engine_and_finds_what_runs_when_it_comes() {
     let router = Router::start(&town.site);
     engine.mend();
     eventually("its return", &router, || router.shop("/").status == 200);
-    await_ready(&router, "web", 3);
+    router.await_ready("web", 3);
     assert_eq!(town.containers(), before, "the same, none twice");
 }

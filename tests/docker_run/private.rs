@@ -3,9 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
 use crate::rig::says;
-use crate::support::network::{Ranges, Upstream, addresses};
+use crate::support::network::{Plot, addresses};
 use crate::support::{Inside, Router, eventually};
-use crate::town::{SETTINGS, Town, await_ready};
+use crate::town::{SETTINGS, Town};
 use crate::{need_engine, need_network};
 
 const SHOP: &str = r#"
@@ -34,24 +34,23 @@ const ASK: &str = "/fetch/ws-server-shop-api.workspaces:3000/ask/ws-server-shop-
 /// A town of two landscapes with a private network of its own.
 struct Pair {
     town: Town,
-    ranges: Ranges,
-    upstream: Upstream,
+    plot: Plot,
 }
 
 impl Pair {
     fn new(defaults: &str, on_exit: &str) -> Self {
-        let (ranges, upstream) = (Ranges::new(), Upstream::start());
+        let plot = Plot::new();
         let settings = SETTINGS
             .replace("stopGrace: 1s", &format!("stopGrace: 1s, {defaults}"))
             .replace("docker: {", &format!("docker: {{ onExit: {on_exit},"));
-        let town = Town::new(&format!("{settings}\nprivate: {}", ranges.yaml(upstream.at)), SHOP);
+        let town = Town::new(&format!("{settings}\nprivate: {}", plot.yaml()), SHOP);
         town.site.add("other", OTHER);
         let yaml = std::fs::read_to_string(town.site.path().join("router.yaml")).unwrap();
         let yaml = yaml.trim_end();
         let services = "services: { api: { wake: onCall }, store: { wake: onCall } }";
         let other = "  - id: other\n    ci: other/ci.yml\n    root: other\n";
         town.site.write("router.yaml", &format!("{yaml}\n    {services}\n{other}"));
-        Self { town, ranges, upstream }
+        Self { town, plot }
     }
 
     /// The containers of a service: their ids, names, and processes.
@@ -81,22 +80,18 @@ impl Pair {
         let router = Router::start(&self.town.site);
         assert_answered(&router);
         assert_eq!(router.get("other.localhost", "/").status, 200, "{}", router.log());
-        await_ready(&router, "api", 2);
+        router.await_ready("api", 2);
         router
     }
 
     fn traces(&self) -> Vec<String> {
-        let file = self.town.site.path().join(".landscape-router/instance");
-        self.ranges.traces(std::fs::read_to_string(file).unwrap().trim())
+        self.plot.traces(&self.town.site)
     }
 }
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        let file = self.town.site.path().join(".landscape-router/instance");
-        if let Ok(instance) = std::fs::read_to_string(file) {
-            self.ranges.sweep(instance.trim());
-        }
+        self.plot.sweep(&self.town.site);
     }
 }
 
@@ -172,7 +167,7 @@ fn names_lead_to_the_router_and_never_past_it() {
     for port in [1, 22, 53, 80, 6379, 8080] {
         assert!(web.inside.is_refused(SocketAddrV4::new(found, port)), "an undeclared port: {port}");
     }
-    let outside = pair.upstream.asked();
+    let outside = pair.plot.asked();
     assert!(!outside.iter().any(|name| name.starts_with("ws-server-")), "told to nobody: {outside:?}");
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::need_engine;
 use crate::support::{Load, Router, eventually};
-use crate::town::{SETTINGS, Town, await_ready};
+use crate::town::{SETTINGS, Town};
 
 const SHOP: &str = r#"
 schemaVersion: v0.4
@@ -41,7 +41,7 @@ fn images_custom_bases_and_reactives_are_served() {
     assert_eq!(first.status, 200, "{}\n{}", first.text(), router.log());
     assert!(first.text().starts_with("service=web replica="), "{}", first.text());
     assert_eq!(first.header("x-landscape-cold-start"), Some("true"));
-    await_ready(&router, "web", 3);
+    router.await_ready("web", 3);
     assert!(town.of("api").is_empty() && town.of("reactive").is_empty(), "nobody asked for them");
 
     let env = router.shop("/env").text();
@@ -77,7 +77,7 @@ fn three_replicas_share_the_load() {
     let town = Town::new(SETTINGS, SHOP);
     let router = Router::start(&town.site);
     router.shop("/");
-    await_ready(&router, "web", 3);
+    router.await_ready("web", 3);
     let load = Load::start(router.http, "shop.localhost", "/sleep/5", 6, std::time::Duration::from_millis(1));
     let mut by_replica = BTreeMap::new();
     for _ in 0..90 {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::need_engine;
 use crate::support::{Router, figure, http};
-use crate::town::{SETTINGS, Town, await_ready};
+use crate::town::{SETTINGS, Town};
 
 const SHOP: &str = r"
 schemaVersion: v0.4
@@ -40,7 +40,7 @@ fn a_paused_service_answers_its_first_request_at_once() {
     // A busy machine starts the second later than the first falls idle.
     assert!(router.cli(&town.site, &["pin", "shop/web"]).status.success());
     assert_eq!(router.shop("/").status, 200);
-    await_ready(&router, "web", 2);
+    router.await_ready("web", 2);
     assert!(router.cli(&town.site, &["unpin", "shop/web"]).status.success());
     let before: Vec<String> = town.containers().into_iter().map(|c| c.id).collect();
     for round in 1..=5 {

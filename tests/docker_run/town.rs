@@ -41,14 +41,14 @@ impl Town {
         Self { site }
     }
 
-    fn instance(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.site.path().join(".landscape-router/instance")).ok()?;
-        Some(format!("label=landscape-router.instance={}", text.trim()))
+    /// What the engine knows its containers and networks by.
+    fn label(&self) -> Option<String> {
+        self.site.instance().map(|instance| format!("label=landscape-router.instance={instance}"))
     }
 
     /// Every container of this site, in the order of its services.
     pub fn containers(&self) -> Vec<Container> {
-        let Some(label) = self.instance() else { return Vec::new() };
+        let Some(label) = self.label() else { return Vec::new() };
         let format = "{{.Label \"landscape-router.service\"}},{{.ID}},{{.State}}";
         let text = says(&["ps", "-a", "--no-trunc", "--filter", &label, "--format", format]);
         let mut all: Vec<Container> = text
@@ -70,7 +70,7 @@ impl Town {
 
     /// Every network of this site.
     pub fn networks(&self) -> Vec<String> {
-        let Some(label) = self.instance() else { return Vec::new() };
+        let Some(label) = self.label() else { return Vec::new() };
         says(&["network", "ls", "-q", "--filter", &label]).lines().map(str::to_owned).collect()
     }
 
@@ -82,7 +82,7 @@ impl Town {
 
 impl Drop for Town {
     fn drop(&mut self) {
-        let Some(label) = self.instance() else { return };
+        let Some(label) = self.label() else { return };
         let list = |args: &[&str]| String::from_utf8_lossy(&docker(args).stdout).into_owned();
         for id in list(&["ps", "-aq", "--filter", &label]).lines() {
             docker(&["rm", "-fv", id]);
@@ -93,11 +93,6 @@ impl Drop for Town {
             }
         }
     }
-}
-
-/// Waits until so many replicas are ready.
-pub fn await_ready(router: &Router, service: &str, replicas: usize) {
-    eventually(&format!("{replicas} of {service}"), router, || router.ready(service) == replicas);
 }
 
 /// Makes the image: the application with the libraries it is linked to, on the shell's image.
@@ -144,7 +139,7 @@ pub struct Events {
 impl Events {
     /// From now on.
     pub fn of(town: &Town, event: &str) -> Self {
-        let label = town.instance().expect("a router has run");
+        let label = town.label().expect("a router has run");
         let mut child = Command::new("docker")
             .args(["events", "--filter", &label, "--filter", &format!("event={event}"), "--format", "{{.TimeNano}}"])
             .stdin(Stdio::null())

@@ -18,7 +18,7 @@ fn nothing_is_left_of_a_router_that_was_told_to_end() {
     let land = Land::shop("", "", CI);
     let router = Router::start(&land.site);
     assert_eq!(router.shop("/").status, 200, "{}", router.log());
-    eventually("two replicas", &router, || router.ready("web") == 2);
+    router.await_ready("web", 2);
     let namespaces: Vec<_> = land.pids("shop", "web").iter().map(|pid| namespace(*pid).unwrap()).collect();
     assert_eq!(namespaces.len(), 2);
     let traces = land.traces();
@@ -42,7 +42,7 @@ fn a_landscape_that_is_asleep_leaves_no_replica_on_its_bridge() {
     assert_eq!(router.shop("/").status, 200, "{}", router.log());
     eventually("two replicas", &router, || router.ready("web") == 2 || router.service("web")["state"] == "off");
     router.await_state("web", "off");
-    let instance = land.instance().unwrap();
+    let instance = land.site.instance().unwrap();
     let bridge = landscape_router::private::ground::bridge_name(&instance, "shop");
     let ports = || std::fs::read_dir(format!("/sys/class/net/{bridge}/brif")).unwrap().count();
     eventually("the end of the cables", &router, || ports() == 0);

@@ -7,8 +7,9 @@ use socket2::SockAddr;
 
 use crate::land::{Land, Landscape};
 use crate::need_network;
+use crate::support::inside::SILENCE;
 use crate::support::network::addresses;
-use crate::support::{Inside, Router, eventually};
+use crate::support::{Inside, PATIENCE, Router, eventually};
 
 const SHOP: &str = "schemaVersion: v0.2
 run:
@@ -115,7 +116,7 @@ fn a_forged_source_address_is_not_believed() {
         let socket = other.socket();
         socket.bind(&SockAddr::from(SocketAddrV4::new(from, 0))).unwrap();
         socket.set_nonblocking(false).unwrap();
-        let patience = std::time::Duration::from_millis(if from == own { 30_000 } else { 700 });
+        let patience = if from == own { PATIENCE } else { SILENCE };
         socket.connect_timeout(&SockAddr::from(web), patience).is_ok()
     };
     // As root it may give itself what addresses it likes; nothing comes of it.
@@ -151,7 +152,7 @@ fn virtual_addresses_answer_on_their_landscapes_interface_alone() {
     for service in ["web", "api", "raw"] {
         for port in [3000, 7000] {
             let at = SocketAddr::from((shop.resolve(service).unwrap(), port));
-            let reached = std::net::TcpStream::connect_timeout(&at, std::time::Duration::from_millis(700));
+            let reached = std::net::TcpStream::connect_timeout(&at, SILENCE);
             assert!(reached.is_err(), "{at} answers on the machine itself");
         }
     }

@@ -1,6 +1,6 @@
 //! Landscapes of one router with process replicas, on ranges of their own.
 
-use crate::support::network::{Ranges, Upstream};
+use crate::support::network::Plot;
 use crate::support::{Inside, Site};
 
 /// What a landscape of the router has beside its ci.yml.
@@ -15,18 +15,17 @@ pub struct Landscape<'a> {
 /// A site on ranges of its own, and the name server that its router asks.
 pub struct Land {
     pub site: Site,
-    ranges: Ranges,
-    upstream: Upstream,
+    plot: Plot,
 }
 
 impl Land {
     /// A site of `shop` and of landscapes beside it. `more` are keys of router.yaml, `http` the public
     /// listener.
     pub fn new(http: &str, more: &str, landscapes: &[Landscape<'_>]) -> Self {
-        let (ranges, upstream) = (Ranges::new(), Upstream::start());
+        let plot = Plot::new();
         let mut yaml = format!(
             "listen: {{ http: [\"{http}\"], admin: \"127.0.0.1:0\" }}\nprivate: {}\n{more}\nlandscapes:\n",
-            ranges.yaml(upstream.at)
+            plot.yaml()
         );
         for Landscape { id, services, .. } in landscapes {
             yaml += &format!("  - {{ id: {id}, ci: {id}/ci.yml, root: {id}, services: {{ {services} }} }}\n");
@@ -36,7 +35,7 @@ impl Land {
         for other in landscapes.iter().filter(|l| l.id != "shop") {
             site.add(other.id, other.ci);
         }
-        Self { site, ranges, upstream }
+        Self { site, plot }
     }
 
     /// A site of `shop` alone.
@@ -70,25 +69,17 @@ impl Land {
 
     /// Names that were asked of the machine's name server.
     pub fn asked_outside(&self) -> Vec<String> {
-        self.upstream.asked()
-    }
-
-    /// What the router's state says it is.
-    pub fn instance(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.site.path().join(".landscape-router/instance")).ok()?;
-        Some(text.trim().to_owned())
+        self.plot.asked()
     }
 
     /// Everything that the kernel has of this router.
     pub fn traces(&self) -> Vec<String> {
-        self.instance().map(|instance| self.ranges.traces(&instance)).unwrap_or_default()
+        self.plot.traces(&self.site)
     }
 }
 
 impl Drop for Land {
     fn drop(&mut self) {
-        if let Some(instance) = self.instance() {
-            self.ranges.sweep(&instance);
-        }
+        self.plot.sweep(&self.site);
     }
 }

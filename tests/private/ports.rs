@@ -29,7 +29,7 @@ fn replicas_and_services_all_have_port_3000_and_share_the_calls() {
     let router = Router::start(&land.site);
     assert_eq!(router.shop("/").status, 200, "{}", router.log());
     assert_eq!(router.shop("/api").status, 200, "{}", router.log());
-    eventually("three replicas", &router, || router.ready("web") == 3);
+    router.await_ready("web", 3);
     let pids = land.pids("shop", "web");
     assert_eq!(pids.len(), 3);
     let mut addresses = BTreeSet::new();

@@ -125,7 +125,7 @@ fn up() -> (Land, Router, Inside) {
     let web = land.inside("shop", "web");
     assert_eq!(web.get(web.at("api", 3000), "api", "/").status, 200, "{}", router.log());
     assert!(web.lines(web.at("raw", 7000)).say("who").starts_with("service=raw"));
-    eventually("two replicas", &router, || router.ready("api") == 2);
+    router.await_ready("api", 2);
     (land, router, web)
 }
 
@@ -153,9 +153,7 @@ fn a_take_over_loses_no_private_connection_and_no_call() {
     for service in ["slow", "slow-raw"] {
         eventually("what is held", &old, || old.service(service)["held"] == 1);
     }
-    eventually("the stream", &old, || {
-        old.metrics().contains("in_flight_requests{landscape=\"shop\",service=\"api\"} 1")
-    });
+    old.await_metric("landscape_router_in_flight_requests{landscape=\"shop\",service=\"api\"}", 1.0);
 
     let (caller, intruder) = (caller(&land), intruder(&land));
     caller.await_more(&old);

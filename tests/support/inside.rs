@@ -13,7 +13,7 @@ use super::http::{Answer, read_answer};
 
 /// How long a connection that must not come to be is waited for: a refusal is there at once, what is
 /// dropped without a word is silent for ever.
-const SILENCE: Duration = Duration::from_millis(700);
+pub const SILENCE: Duration = Duration::from_millis(700);
 
 /// A replica's network, seen through one of its processes.
 #[derive(Debug)]
@@ -130,9 +130,7 @@ impl Inside {
 
     /// What a shell command prints that runs there.
     pub fn run(&self, command: &str) -> String {
-        let output = self.output(command);
-        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        printed(command, &self.output(command))
     }
 
     /// How a shell command ends that runs there.
@@ -142,9 +140,7 @@ impl Inside {
 
     /// What a shell command prints that runs in its network, with the programs of this machine.
     pub fn run_here(&self, command: &str) -> String {
-        let output = self.entered(&["-n"], command);
-        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        printed(command, &self.entered(&["-n"], command))
     }
 
     fn entered(&self, namespaces: &[&str], command: &str) -> Output {
@@ -152,6 +148,11 @@ impl Inside {
         nsenter.args(["-t", &self.pid.to_string()]).args(namespaces).args(["timeout", "60", "sh", "-c", command]);
         nsenter.stdin(Stdio::null()).output().unwrap()
     }
+}
+
+fn printed(command: &str, output: &Output) -> String {
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// A connection to an application that speaks in lines.

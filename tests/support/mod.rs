@@ -79,6 +79,12 @@ impl Site {
         self.dir.path()
     }
 
+    /// What the state says the router is, once there was one.
+    pub fn instance(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.path().join(".landscape-router/instance")).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// Lets what waits for the file `go` in the landscape's root go on.
     pub fn go(&self) {
         self.write("shop/go", "");
@@ -225,6 +231,11 @@ impl Router {
         let status = self.service(name);
         let replicas = status["replicas"].as_array().map(Vec::as_slice).unwrap_or_default();
         replicas.iter().filter(|r| r["state"] == "ready").count()
+    }
+
+    /// Waits until so many replicas are ready.
+    pub fn await_ready(&self, name: &str, replicas: usize) {
+        eventually(&format!("{replicas} of {name}"), self, || self.ready(name) == replicas);
     }
 
     /// What a service does, as the admin API tells it.

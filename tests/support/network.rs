@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use landscape_router::private::ground;
 
+use super::Site;
+
 /// Whether this machine lets a router have a private network, with `programs` to test it.
 pub fn possible(programs: &[&str]) -> bool {
     static LACKS: OnceLock<Option<String>> = OnceLock::new();
@@ -18,9 +20,13 @@ pub fn possible(programs: &[&str]) -> bool {
     let missing = programs.iter().find(|p| !is_there(p)).map(|p| format!("{p} is not installed"));
     let Some(why) = lack.clone().or(missing) else { return true };
     assert!(std::env::var_os("LR_PRIVATE_TESTS").is_none(), "the private network is to be tested, but {why}");
-    // The harness keeps what a test prints to itself where that passes.
-    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED, the private network is not tested: {why}\n");
+    skipped(&format!("the private network is not tested: {why}"));
     false
+}
+
+/// Says that a test is not run. By itself: the harness keeps what a test prints to itself where that passes.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED, {why}\n");
 }
 
 fn is_there(program: &str) -> bool {
@@ -38,9 +44,45 @@ macro_rules! need_network {
     };
 }
 
+/// What a router of a test has for its private network: ranges of its own, and a name server to ask.
+#[derive(Debug)]
+pub struct Plot {
+    ranges: Ranges,
+    upstream: Upstream,
+}
+
+impl Plot {
+    /// Of ranges that are likely to be free.
+    pub fn new() -> Self {
+        Self { ranges: Ranges::new(), upstream: Upstream::start() }
+    }
+
+    /// The value of `private` in router.yaml.
+    pub fn yaml(&self) -> String {
+        self.ranges.yaml(self.upstream.at)
+    }
+
+    /// Names that were asked of the machine's name server.
+    pub fn asked(&self) -> Vec<String> {
+        self.upstream.asked()
+    }
+
+    /// Everything that the kernel has of the site's router, which has run.
+    pub fn traces(&self, site: &Site) -> Vec<String> {
+        self.ranges.traces(&site.instance().expect("a router has run"))
+    }
+
+    /// Removes what a router leaves that was killed, or that ended badly.
+    pub fn sweep(&self, site: &Site) {
+        if let Some(instance) = site.instance() {
+            self.ranges.sweep(&instance);
+        }
+    }
+}
+
 /// Ranges of one router's own, which no other router has that runs at the same time, of these tests or not.
 #[derive(Clone, Debug)]
-pub struct Ranges {
+struct Ranges {
     /// Of virtual addresses.
     range: [u8; 3],
     /// Of process replicas.
@@ -49,13 +91,13 @@ pub struct Ranges {
 
 impl Ranges {
     /// Any that are likely to be free.
-    pub fn new() -> Self {
+    fn new() -> Self {
         let range = [10, fastrand::u8(96..128), fastrand::u8(..)];
         Self { range, subnets: [10, fastrand::u8(64..96), fastrand::u8(0..64) * 4] }
     }
 
     /// As a value of `private` in router.yaml, with this name server.
-    pub fn yaml(&self, resolver: SocketAddr) -> String {
+    fn yaml(&self, resolver: SocketAddr) -> String {
         let ([a, b, c], [d, e, f]) = (self.range, self.subnets);
         format!("{{ addresses: {a}.{b}.{c}.0/24, subnets: [{d}.{e}.{f}.0/22], resolvers: [\"{resolver}\"] }}")
     }
@@ -66,7 +108,7 @@ impl Ranges {
     }
 
     /// Everything that the kernel has of a router with these: interfaces, filters, routes, rules for Docker.
-    pub fn traces(&self, instance: &str) -> Vec<String> {
+    fn traces(&self, instance: &str) -> Vec<String> {
         let bridges = &ground::bridge_name(instance, "")[..7];
         let mut found = Vec::new();
         let mut look = |command: &[&str], is_ours: &dyn Fn(&str) -> bool| {
@@ -83,7 +125,7 @@ impl Ranges {
     }
 
     /// Removes what a router leaves that was killed, or that ended badly.
-    pub fn sweep(&self, instance: &str) {
+    fn sweep(&self, instance: &str) {
         let bridges = &ground::bridge_name(instance, "")[..7];
         for line in self.traces(instance) {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -119,14 +161,14 @@ pub fn addresses() -> Vec<Ipv4Addr> {
 
 /// A name server that knows no name, and remembers what it was asked.
 #[derive(Debug)]
-pub struct Upstream {
-    pub at: SocketAddr,
+struct Upstream {
+    at: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Upstream {
     /// On a port of its own.
-    pub fn start() -> Self {
+    fn start() -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let at = socket.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -153,7 +195,7 @@ impl Upstream {
     }
 
     /// The names that it was asked for.
-    pub fn asked(&self) -> Vec<String> {
+    fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }

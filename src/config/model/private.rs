@@ -37,13 +37,8 @@ pub struct PrivateSettings {
     #[schemars(extend("default" = d::PRIVATE_IDLE.to_string()))]
     pub idle: Option<Positive>,
     /// Whether replicas, containers too, reach what is outside of this machine.
-    #[serde(default = "yes")]
     #[schemars(extend("default" = true))]
-    pub egress: bool,
-}
-
-fn yes() -> bool {
-    true
+    pub egress: Option<bool>,
 }
 
 /// What a port speaks in the private network.

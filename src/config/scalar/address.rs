@@ -82,7 +82,8 @@ impl Scalar for PortNumber {
     const PATTERN: &'static str = "^[1-9][0-9]{0,4}$";
     const EXPECTED: &'static str = "a port from 1 to 65535";
     fn read(text: &str) -> Result<Self, Option<String>> {
-        text.parse().ok().filter(|n| *n > 0).map(Self).ok_or(None)
+        // A sign or zeros before it would make two keys of one port.
+        text.parse().ok().filter(|n: &u16| *n > 0 && n.to_string() == text).map(Self).ok_or(None)
     }
 }
 
@@ -96,7 +97,8 @@ impl Scalar for PortRange {
     const EXPECTED: &'static str = "a range of ports from 1024 on, such as `20000-29999`";
     fn read(text: &str) -> Result<Self, Option<String>> {
         let (from, to) = text.split_once('-').ok_or(None)?;
-        let port = |t: &str| t.parse::<u16>().ok().filter(|p| *p >= 1024 && t.len() <= 5).ok_or(None);
+        let port =
+            |t: &str| t.parse::<u16>().ok().filter(|p| *p >= 1024 && t.len() <= 5 && !t.starts_with('+')).ok_or(None);
         let (from, to) = (port(from)?, port(to)?);
         if from > to { Err(Some("the first is above the second".into())) } else { Ok(Self(from, to)) }
     }

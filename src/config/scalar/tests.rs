@@ -56,6 +56,13 @@ fn addresses_and_networks() {
     assert!(parse::<Cidr>("10.1.0.0/8").unwrap_err().contains("10.0.0.0/8"));
     assert!(parse::<PortRange>("3000-2000").is_err());
     assert!(parse::<PortRange>("80-2000").is_err());
+    assert!(parse::<PortRange>("+3000-+4000").is_err());
+    for good in ["1", "3000", "65535"] {
+        assert_eq!(parse::<PortNumber>(good).unwrap().0.to_string(), good);
+    }
+    for bad in ["", "0", "65536", "+3000", "03000", "-1", "3000 "] {
+        assert!(parse::<PortNumber>(bad).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -31,6 +31,10 @@ fn a_wrong_type_is_told_with_what_was_expected() {
     assert!(
         only("process: { allowRoot: yes }").contains("expected true or false, found text; write `true` or `false`")
     );
+    assert_eq!(
+        only("private: { egress: null }"),
+        "router.yaml:1:20: error: private.egress: expected true or false, found nothing; give it a value, or remove the key"
+    );
     assert!(only("listen:").contains("expected a mapping, found nothing; give it a value, or remove the key"));
     assert!(only("trustedProxies: [10.1.0.0/8]").contains("the network is 10.0.0.0/8"));
 }
@@ -235,4 +239,32 @@ fn traffic_rules_are_checked() {
     assert!(rule("{methods: [get], then: wake}").contains("found `get`; methods are upper case"));
     assert!(rule("{path: /a, then: sleep}").contains("expected `wake`, `onlyIfAwake`"));
     assert!(rule("{path: /a, then: {answerWhileAsleep: {status: 99}}}").contains("from 200 to 599"));
+}
+
+#[test]
+fn networks_that_overlap_are_refused() {
+    for (head, told) in [
+        (
+            "private: { addresses: 10.213.64.0/20 }",
+            "router.yaml:1:23: error: private.addresses: 10.213.64.0/20 overlaps `docker.subnets`; choose another network",
+        ),
+        (
+            "private: { addresses: 10.9.0.0/16, subnets: [10.9.4.0/24] }",
+            "router.yaml:1:46: error: private.subnets[0]: 10.9.4.0/24 overlaps `private.addresses`; choose another network",
+        ),
+        (
+            "private: { subnets: [10.213.0.0/16] }",
+            "router.yaml:1:22: error: private.subnets[0]: 10.213.0.0/16 overlaps `docker.subnets`; choose another network",
+        ),
+        (
+            "private: { subnets: [10.9.0.0/16, 10.9.4.0/24] }",
+            "router.yaml:1:35: error: private.subnets[1]: 10.9.4.0/24 overlaps another one of the list; remove one of them",
+        ),
+        (
+            "docker: { subnets: [10.9.4.0/24, 10.9.0.0/16] }",
+            "router.yaml:1:34: error: docker.subnets[1]: 10.9.0.0/16 overlaps another one of the list; remove one of them",
+        ),
+    ] {
+        assert_eq!(only(head), told);
+    }
 }

@@ -36,6 +36,9 @@ fn a_file_that_says_little_gets_the_defaults() {
     assert_eq!(s.access_log, Some(AccessLog { json: true, path: None }));
     assert_eq!((s.process.ports, s.process.log_keep), ((20_000, 29_999), 16 << 20));
     assert_eq!((s.docker.pull, s.docker.on_exit), (Pull::IfNotPresent, OnExit::Leave));
+    let egress = |s: &Settings| s.private.as_ref().map(|p| p.egress);
+    assert_eq!([egress(&s), egress(&settings("private: { idle: 5m }"))], [Some(true); 2]);
+    assert_eq!(egress(&settings("private: { egress: false }")), Some(false));
     let web = policy(&s, "web");
     assert_eq!(
         (web.mode, web.idle_after, web.when_idle),
