@@ -14,6 +14,8 @@ pub mod names;
 mod network;
 mod rejoin;
 mod seats;
+#[cfg(test)]
+mod tests;
 
 use crate::landscape::{ServiceSpec, Workload};
 

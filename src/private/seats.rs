@@ -24,8 +24,9 @@ impl PrivateNetwork {
         if let Some(net) = known(&self.known.lock()) {
             return Ok(net);
         }
-        // Asked now: another router of this machine may have begun since we did.
-        let taken = self.at.within(|| ground::taken(self.instance()))?;
+        // Asked now: another router of this machine may have begun since we did, and an earlier one of ours may
+        // have left the bridge of a landscape that sleeps.
+        let taken = self.at.within(|| ground::taken_beside(&self.segment_name(id, false)))?;
         let mut used: Vec<Ipv4Net> = taken.into_iter().map(|taken| taken.net).collect();
         used.push(self.range);
         let mut all = self.known.lock();

@@ -84,6 +84,11 @@ pub fn taken(instance: &str) -> io::Result<Vec<Taken>> {
     ranges::taken(&mut Wire::open()?, &names::bridge_prefix(instance))
 }
 
+/// The addresses that this machine uses beside those of this one bridge: what its own must avoid.
+pub fn taken_beside(bridge: &str) -> io::Result<Vec<Taken>> {
+    ranges::taken(&mut Wire::open()?, bridge)
+}
+
 /// Whether these ranges are apart and nothing on this machine uses them beside `instance`; of those to `cut`
 /// from other routers may have pieces.
 pub fn vacant(instance: &str, whole: &[Ipv4Net], cut: &[Ipv4Net]) -> Result<(), Lack> {
