@@ -52,11 +52,11 @@ pub fn index_of(interface: &str) -> io::Result<u32> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {interface}")))
 }
 
-/// Removes the interface at this end of a cable, whose other end is in a namespace that nothing is left of:
-/// the kernel takes its time to do so. That it is gone already is no error.
-pub fn cut(cable: &str) -> io::Result<()> {
+/// Removes an interface: a bridge, or this end of a cable whose other end is in a namespace that nothing is left
+/// of, where the kernel takes its time to do so. That it is gone already is no error.
+pub fn cut(interface: &str) -> io::Result<()> {
     let mut wire = Wire::open()?;
-    match wire.link(cable)? {
+    match wire.link(interface)? {
         Some(link) => wire.remove_link(link.index).or_else(gone),
         None => Ok(()),
     }
@@ -73,6 +73,21 @@ pub fn in_use(bridge: &str) -> io::Result<Option<Ipv4Net>> {
         return Ok(None);
     }
     Ok(wire.addresses()?.into_iter().find(|(of, _)| *of == index).map(|(_, address)| address))
+}
+
+/// A bridge of a router, and the interfaces of cables on it: to replicas, also to those that have ended just now.
+struct Bridge {
+    name: String,
+    cables: Vec<String>,
+}
+
+/// The bridges of an instance, also those of earlier routers.
+fn bridges_of(instance: &str) -> io::Result<Vec<Bridge>> {
+    let links = Wire::open()?.links()?;
+    let prefix = names::bridge_prefix(instance);
+    let ours = links.iter().filter(|link| link.is_bridge && link.name.starts_with(&prefix));
+    let on = |bridge: u32| links.iter().filter(move |link| link.bridge == Some(bridge)).map(|link| link.name.clone());
+    Ok(ours.map(|link| Bridge { name: link.name.clone(), cables: on(link.index).collect() }).collect())
 }
 
 fn gone(error: io::Error) -> io::Result<()> {
@@ -121,11 +136,6 @@ impl Ground {
         Ok(Self { instance: instance.to_owned(), range, loopback })
     }
 
-    /// The virtual addresses.
-    pub fn range(&self) -> Ipv4Net {
-        self.range
-    }
-
     /// Sees to a bridge of that name (see [`bridge_name`]) which is up and has `gateway`, an address with
     /// the size of its net, as its only address. Adopts the one of an earlier router.
     pub fn ensure_bridge(&self, name: &str, gateway: Ipv4Net) -> io::Result<()> {
@@ -151,33 +161,11 @@ impl Ground {
         wire.set_up(link.index)
     }
 
-    /// Removes a bridge; that it is gone already is no error. Its replicas lose their network.
-    pub fn remove_bridge(&self, name: &str) -> io::Result<()> {
-        let mut wire = Wire::open()?;
-        match wire.link(name)? {
-            Some(link) => wire.remove_link(link.index),
-            None => Ok(()),
-        }
-    }
-
     /// The bridges of this instance, also those of earlier routers: their names, and whether any replica
     /// is on it.
     pub fn bridges(&self) -> io::Result<Vec<(String, bool)>> {
-        let links = Wire::open()?.links()?;
-        let used: HashSet<u32> = links.iter().filter_map(|link| link.bridge).collect();
-        let prefix = names::bridge_prefix(&self.instance);
-        let ours = links.into_iter().filter(|link| link.is_bridge && link.name.starts_with(&prefix));
-        Ok(ours.map(|link| (link.name, used.contains(&link.index))).collect())
-    }
-
-    /// The interfaces of cables to replicas, also of those that have ended just now.
-    fn cables(&self) -> io::Result<Vec<String>> {
-        let links = Wire::open()?.links()?;
-        let prefix = names::bridge_prefix(&self.instance);
-        let bridges: HashSet<u32> =
-            links.iter().filter(|link| link.is_bridge && link.name.starts_with(&prefix)).map(|l| l.index).collect();
-        let on_one = links.into_iter().filter(|link| link.bridge.is_some_and(|bridge| bridges.contains(&bridge)));
-        Ok(on_one.map(|link| link.name).collect())
+        let all = bridges_of(&self.instance)?;
+        Ok(all.into_iter().map(|bridge| (bridge.name, !bridge.cables.is_empty())).collect())
     }
 
     /// Removes what is unused: cables on its bridges but those that are `kept`, bridges without replicas, and
@@ -190,12 +178,13 @@ impl Ground {
                 result = done;
             }
         };
-        for cable in self.cables()?.iter().filter(|cable| !kept.contains(*cable)) {
-            keep(cut(cable));
+        let cables = bridges_of(&self.instance)?.into_iter().flat_map(|bridge| bridge.cables);
+        for cable in cables.filter(|cable| !kept.contains(cable)) {
+            keep(cut(&cable));
         }
         let mut left = Vec::new();
         for (name, used) in self.bridges()? {
-            if used { left.push(name) } else { keep(self.remove_bridge(&name)) }
+            if used { left.push(name) } else { keep(cut(&name)) }
         }
         if left.is_empty() && !containers {
             keep(apply(&filter::removal(&self.instance)));
