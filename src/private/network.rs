@@ -158,7 +158,7 @@ impl PrivateNetwork {
             let addresses =
                 known.book.assign(landscapes.iter().flat_map(|(_, ports)| ports.iter().map(|(key, _)| key)));
             for (id, services) in landscapes {
-                let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
+                let landscape = known.landscape(id);
                 let with_address =
                     || services.iter().filter_map(|(key, ports)| Some((key, *addresses.get(key)?, ports)));
                 let names = with_address().map(|(key, address, _)| (key.service.clone(), address));
@@ -278,10 +278,7 @@ impl PrivateNetwork {
         })?;
         let (tcp_port, names) =
             (tcp.local_addr()?.port(), (name_udp.local_addr()?.port(), name_tcp.local_addr()?.port()));
-        let zone = {
-            let mut known = self.known.lock();
-            known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).zone.clone()
-        };
+        let zone = self.known.lock().landscape(id).zone.clone();
         let server = Server::start(zone, self.forwarder.clone(), name_udp, name_tcp)?;
         let interface: Arc<str> = interface.into();
         let segment = Segment { landscape: id.clone(), neighbours: self.neighbours.clone() };
@@ -293,9 +290,7 @@ impl PrivateNetwork {
 
     /// Processes of the landscape are on this network already.
     pub(super) fn has_net(&self, id: &LandscapeId, net: Ipv4Net) {
-        let mut known = self.known.lock();
-        let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
-        landscape.net.get_or_insert(net);
+        self.known.lock().landscape(id).net.get_or_insert(net);
     }
 
     /// A predecessor's socket on this very interface, not on one that had its name.
@@ -352,8 +347,16 @@ impl PrivateNetwork {
     }
 }
 
+impl Known {
+    /// What is served to this landscape: nothing yet, if it is new.
+    pub(super) fn landscape(&mut self, id: &LandscapeId) -> &mut Landscape {
+        let range = self.book.range();
+        self.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, range))
+    }
+}
+
 impl Landscape {
-    pub(super) fn new(id: &str, range: Ipv4Net) -> Self {
+    fn new(id: &str, range: Ipv4Net) -> Self {
         let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(id, range)));
         Self { zone, ports: Vec::new(), net: None, taken: HashSet::new(), ended: HashSet::new() }
     }

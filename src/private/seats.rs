@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 
 use super::addresses::hash;
 use super::ground;
-use super::network::{Known, Landscape, PrivateNetwork};
+use super::network::{Known, PrivateNetwork};
 use super::rejoin::interface;
 use crate::backend::{Attached, Network};
 use crate::landscape::LandscapeId;
@@ -39,14 +39,14 @@ impl PrivateNetwork {
         let net = piece(&pieces, &format!("{}/{id}", self.instance()), &used).ok_or_else(|| {
             io::Error::other("private.subnets has no network left for another landscape: add one that is free here")
         })?;
-        all.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).net = Some(net);
+        all.landscape(id).net = Some(net);
         Ok(net)
     }
 
     /// A free address in the landscape's network, and whether a replica had it that has ended since.
     fn take(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(Ipv4Addr, bool)> {
         let mut known = self.known.lock();
-        let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
+        let landscape = known.landscape(id);
         // The first one is the bridge's.
         let address = net.hosts().skip(1).find(|address| !landscape.taken.contains(address));
         let address = address.ok_or_else(|| io::Error::other(format!("all addresses of {net} are in use")))?;
@@ -117,8 +117,7 @@ impl Network for PrivateNetwork {
         let net = Ipv4Net::new(address, PIECE).map_err(io::Error::other)?.trunc();
         {
             let mut known = self.known.lock();
-            let range = self.range;
-            let kept = known.landscapes.entry(landscape.clone()).or_insert_with(|| Landscape::new(landscape, range));
+            let kept = known.landscape(landscape);
             kept.net.get_or_insert(net);
             kept.taken.insert(address);
         }
