@@ -8,6 +8,7 @@
 //! packet filters.
 
 pub mod addresses;
+mod departed;
 pub mod dns;
 pub mod ground;
 pub mod names;

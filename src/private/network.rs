@@ -60,6 +60,7 @@ pub struct PrivateNetwork {
 #[derive(Debug)]
 pub(super) struct Known {
     book: Book,
+    /// Those of the configuration, and others that something runs of.
     pub(super) landscapes: HashMap<LandscapeId, Landscape>,
     segments: BTreeMap<(LandscapeId, bool), OnSegment>,
 }
@@ -67,6 +68,8 @@ pub(super) struct Known {
 /// What is served to one landscape.
 #[derive(Debug)]
 pub(super) struct Landscape {
+    /// Whether the configuration has it.
+    configured: bool,
     zone: Arc<ArcSwap<Zone>>,
     ports: Vec<SocketAddrV4>,
     /// Of the process segment: its network, and the addresses in use.
@@ -153,46 +156,37 @@ impl PrivateNetwork {
     /// Gives each service of these landscapes, which are all there are, its virtual address, and makes them
     /// known to each other by name. Ports follow with [`PrivateNetwork::follow`].
     pub fn assign(&self, landscapes: &[(LandscapeId, Ports)]) -> HashMap<ServiceKey, Ipv4Addr> {
-        let (addresses, gone) = {
-            let mut known = self.known.lock();
-            let addresses =
-                known.book.assign(landscapes.iter().flat_map(|(_, ports)| ports.iter().map(|(key, _)| key)));
-            for (id, services) in landscapes {
-                let landscape = known.landscape(id);
-                let with_address =
-                    || services.iter().filter_map(|(key, ports)| Some((key, *addresses.get(key)?, ports)));
-                let names = with_address().map(|(key, address, _)| (key.service.clone(), address));
-                landscape.zone.store(Arc::new(Zone::new(id, names, self.range)));
-                landscape.ports = with_address()
-                    .flat_map(|(_, address, ports)| ports.iter().map(move |port| SocketAddrV4::new(address, *port)))
-                    .collect();
+        let mut known = self.known.lock();
+        let addresses = known.book.assign(landscapes.iter().flat_map(|(_, ports)| ports.iter().map(|(key, _)| key)));
+        for (id, services) in landscapes {
+            let landscape = known.landscape(id);
+            landscape.configured = true;
+            let with_address = || services.iter().filter_map(|(key, ports)| Some((key, *addresses.get(key)?, ports)));
+            let names = with_address().map(|(key, address, _)| (key.service.clone(), address));
+            landscape.zone.store(Arc::new(Zone::new(id, names, self.range)));
+            landscape.ports = with_address()
+                .flat_map(|(_, address, ports)| ports.iter().map(move |port| SocketAddrV4::new(address, *port)))
+                .collect();
+        }
+        for (id, landscape) in &mut known.landscapes {
+            if !landscapes.iter().any(|(other, _)| other == id) {
+                landscape.configured = false;
+                landscape.zone.store(Arc::new(Zone::empty(id, self.range)));
+                landscape.ports.clear();
             }
-            let kept = |id: &LandscapeId| landscapes.iter().any(|(other, _)| other == id);
-            for (id, landscape) in &mut known.landscapes {
-                if !kept(id) {
-                    landscape.zone.store(Arc::new(Zone::empty(id, self.range)));
-                    landscape.ports.clear();
-                }
-            }
-            // What still runs there stays fenced. An engine's network goes with the engine's word.
-            let unused = |id: &LandscapeId| known.landscapes.get(id).is_none_or(|l| l.taken.is_empty());
-            let gone = known.segments.keys().filter(|(id, by_engine)| !by_engine && !kept(id) && unused(id));
-            let gone: Vec<_> = gone.cloned().collect();
-            (addresses, gone)
-        };
-        for (id, by_engine) in gone {
-            self.leave(&id, by_engine);
         }
         addresses
     }
 
-    /// Makes the packet filters what was assigned. Replicas are put on the network from the first time on.
+    /// Makes the packet filters what was assigned. Replicas are put on the network from the first time on. What
+    /// still runs of a landscape that was removed stays fenced.
     pub async fn follow(&self) {
         if !*self.begun.borrow() {
             let all: Vec<LandscapeId> = self.known.lock().landscapes.keys().cloned().collect();
             self.rejoin(all);
             self.begun.send_replace(true);
         }
+        self.sweep().await;
         if let Err(e) = self.settle().await {
             tracing::error!("the private network could not be changed: {e}");
         }
@@ -240,9 +234,25 @@ impl PrivateNetwork {
         interface: &str,
         gateway: Ipv4Net,
     ) -> io::Result<()> {
+        let _one = self.turn().await;
+        self.join_in_turn(id, by_engine, interface, gateway).await
+    }
+
+    /// One at a time, once what an earlier router left is taken up.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         // Its sender is `self`.
         let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
-        let _one = self.joining.lock().await;
+        self.joining.lock().await
+    }
+
+    /// See [`PrivateNetwork::join`]; for whoever has the [turn](PrivateNetwork::turn).
+    pub(super) async fn join_in_turn(
+        &self,
+        id: &LandscapeId,
+        by_engine: bool,
+        interface: &str,
+        gateway: Ipv4Net,
+    ) -> io::Result<()> {
         if !self.place(id, by_engine, interface, gateway)? {
             return Ok(());
         }
@@ -353,12 +363,30 @@ impl Known {
         let range = self.book.range();
         self.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, range))
     }
+
+    /// Takes a landscape's piece of the subnets back; the addresses whose cables may still be there.
+    pub(super) fn give_up(&mut self, id: &LandscapeId) -> HashSet<Ipv4Addr> {
+        let Some(landscape) = self.landscapes.get_mut(id) else { return HashSet::new() };
+        landscape.net = None;
+        let ended = std::mem::take(&mut landscape.ended);
+        // Of containers that still run the names are answered from here.
+        if !self.segments.contains_key(&(id.clone(), true)) {
+            self.landscapes.remove(id);
+        }
+        ended
+    }
 }
 
 impl Landscape {
     fn new(id: &str, range: Ipv4Net) -> Self {
         let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(id, range)));
-        Self { zone, ports: Vec::new(), net: None, taken: HashSet::new(), ended: HashSet::new() }
+        let (taken, ended) = (HashSet::new(), HashSet::new());
+        Self { configured: false, zone, ports: Vec::new(), net: None, taken, ended }
+    }
+
+    /// Whether it left the configuration, and no process of it is on its network any more.
+    pub(super) fn has_departed(&self) -> bool {
+        !self.configured && self.taken.is_empty()
     }
 }
 

@@ -47,6 +47,9 @@ impl PrivateNetwork {
     fn take(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(Ipv4Addr, bool)> {
         let mut known = self.known.lock();
         let landscape = known.landscape(id);
+        if landscape.net != Some(net) {
+            return Err(io::Error::other(format!("the landscape was removed meanwhile, and {net} is not its own")));
+        }
         // The first one is the bridge's.
         let address = net.hosts().skip(1).find(|address| !landscape.taken.contains(address));
         let address = address.ok_or_else(|| io::Error::other(format!("all addresses of {net} are in use")))?;
@@ -63,10 +66,11 @@ impl PrivateNetwork {
     async fn bridge(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(String, Ipv4Net)> {
         let name = self.segment_name(id, false);
         let gateway = ground::gateway_of(net).ok_or_else(|| io::Error::other(format!("{net} is too small")))?;
+        let _one = self.turn().await;
         if let Some(ground) = &*self.ground.lock() {
             self.at.within(|| ground.ensure_bridge(&name, gateway))?;
         }
-        self.join(id, false, &name, gateway).await?;
+        self.join_in_turn(id, false, &name, gateway).await?;
         Ok((name, gateway))
     }
 }
@@ -85,6 +89,10 @@ impl Network for PrivateNetwork {
     }
 
     async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached> {
+        let has_net = self.known.lock().landscapes.get(landscape).is_some_and(|l| l.net.is_some());
+        if !has_net && self.has_departed() {
+            self.sweep().await;
+        }
         let net = self.net(landscape)?;
         let (bridge, gateway) = self.bridge(landscape, net).await?;
         loop {

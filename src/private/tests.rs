@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use super::addresses::hash;
-use super::ground::{Namespace, Place, cut, new_hub};
+use super::ground::{Namespace, Place, cut, index_of, new_hub};
 use super::network::PrivateNetwork;
 use crate::backend::{Attached, Network};
 use crate::config::settings::{Limits, PrivateSettings, Timeouts};
@@ -56,14 +56,22 @@ async fn router(machine: &Arc<Namespace>, subnets: &str, landscapes: &[&Landscap
     let place = Place::Hub(machine.clone());
     let network =
         PrivateNetwork::start(&settings, place, "test", state.path(), listeners(), Arc::default(), Vec::new()).unwrap();
+    configure(&network, landscapes).await;
+    network
+}
+
+async fn configure(network: &PrivateNetwork, landscapes: &[&LandscapeId]) {
     network.assign(&landscapes.iter().map(|id| ((*id).clone(), Vec::new())).collect::<Vec<_>>());
     network.follow().await;
-    network
 }
 
 /// Has a replica end whose router is not told.
 fn end(machine: &Namespace, network: &PrivateNetwork, replica: Attached) {
     machine.enter(|| cut(&network.cable(replica.address))).unwrap().unwrap();
+}
+
+fn has_bridge(machine: &Namespace, network: &PrivateNetwork, id: &LandscapeId) -> bool {
+    machine.enter(|| index_of(&network.segment_name(id, false))).unwrap().is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,4 +93,33 @@ async fn a_piece_whose_landscape_sleeps_is_nobody_elses_after_a_restart() {
     let of_blog = second.attach(&blog).await.unwrap();
     assert_eq!(of_blog.address, before[1], "it has the piece of a landscape whose bridge is there");
     assert_eq!(second.attach(&shop).await.unwrap().address, before[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_landscape_held_is_free_once_nothing_of_it_runs() {
+    let Some(machine) = machine() else { return };
+    let (shop, blog, news) = (LandscapeId::from("shop"), LandscapeId::from("blog"), LandscapeId::from("news"));
+    let network = router(&machine, "10.232.0.0/24", &[&shop]).await;
+    let replica = network.attach(&shop).await.unwrap();
+    configure(&network, &[&blog]).await;
+    assert!(has_bridge(&machine, &network, &shop), "it runs on");
+    assert!(network.attach(&blog).await.is_err(), "and has the only piece");
+    let address = replica.address;
+    drop(replica);
+    network.release(&shop, address);
+    let replica = network.attach(&blog).await.unwrap();
+    assert!(!has_bridge(&machine, &network, &shop));
+    network.release(&blog, replica.address);
+    configure(&network, &[&blog]).await;
+    assert!(has_bridge(&machine, &network, &blog), "who is asleep keeps its network");
+    drop(replica);
+    configure(&network, &[&news]).await;
+    assert!(!has_bridge(&machine, &network, &blog));
+    let replica = network.attach(&news).await.unwrap();
+    // Also what an earlier router left.
+    end(&machine, &network, replica);
+    drop(network);
+    let network = router(&machine, "10.232.0.0/24", &[&blog]).await;
+    assert!(!has_bridge(&machine, &network, &news));
+    network.attach(&blog).await.unwrap();
 }

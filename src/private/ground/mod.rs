@@ -90,6 +90,14 @@ fn bridges_of(instance: &str) -> io::Result<Vec<Bridge>> {
     Ok(ours.map(|link| Bridge { name: link.name.clone(), cables: on(link.index).collect() }).collect())
 }
 
+/// Removes the bridges of an instance that no replica is on, but those that are `kept`. The first failure is told,
+/// after all were tried.
+pub fn remove_unused(instance: &str, kept: &HashSet<String>) -> io::Result<()> {
+    let all = bridges_of(instance)?.into_iter();
+    let unused = all.filter(|bridge| bridge.cables.is_empty() && !kept.contains(&bridge.name));
+    unused.map(|bridge| cut(&bridge.name)).fold(Ok(()), Result::and)
+}
+
 fn gone(error: io::Error) -> io::Result<()> {
     if error.raw_os_error() == Some(libc::ENODEV) { Ok(()) } else { Err(error) }
 }
