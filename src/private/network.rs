@@ -41,7 +41,6 @@ pub struct PrivateNetwork {
     instance: String,
     pub(super) settings: PrivateSettings,
     pub(super) at: Place,
-    pub(super) egress_is_lost: bool,
     pub(super) ground: Mutex<Option<Ground>>,
     pub(super) range: Ipv4Net,
     listeners: Arc<Listeners>,
@@ -113,9 +112,7 @@ impl PrivateNetwork {
         let subnets = if settings.subnets_given { &settings.subnets[..] } else { &[] };
         let ground = at.within(|| Ground::open(instance, range, subnets).map_err(io::Error::other));
         let ground = ground.map_err(|lack| lack.to_string())?;
-        // Nothing leads out of a hub.
-        let egress = settings.egress && at.hub().is_none();
-        if let Some(lack) = rights.egress.filter(|_| egress)
+        if let Some(lack) = rights.egress.filter(|_| leads_out(settings, &at))
             && let Err(e) = ground::forward()
         {
             tracing::warn!("{lack}; the router may not set it itself: {e}");
@@ -127,8 +124,7 @@ impl PrivateNetwork {
         let known = Known { book: Book::open(state, range), landscapes: HashMap::new(), segments: BTreeMap::new() };
         Ok(Arc::new(Self {
             instance: instance.to_owned(),
-            settings: PrivateSettings { egress, ..settings.clone() },
-            egress_is_lost: settings.egress && !egress,
+            settings: settings.clone(),
             at,
             ground: Mutex::new(Some(ground)),
             range,
@@ -323,7 +319,7 @@ impl PrivateNetwork {
     pub(super) async fn settle(&self) -> io::Result<()> {
         let _one = self.settling.lock().await;
         let (segments, ours) = self.segments()?;
-        let (instance, range, egress) = (self.instance.clone(), self.range, self.settings.egress);
+        let (instance, range, egress) = (self.instance.clone(), self.range, leads_out(&self.settings, &self.at));
         let apply = move || {
             ground::apply(&filter::render(&instance, &segments, range, egress))?;
             if let Err(warning) = ground::allow_through_docker(&instance, &ours) {
@@ -388,6 +384,11 @@ impl Landscape {
     pub(super) fn has_departed(&self) -> bool {
         !self.configured && self.taken.is_empty()
     }
+}
+
+/// Whether there is a way to the outside: nothing leads out of a hub.
+fn leads_out(settings: &PrivateSettings, at: &Place) -> bool {
+    settings.egress && at.hub().is_none()
 }
 
 /// The first of the usual ranges that nothing on this machine uses.

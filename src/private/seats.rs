@@ -85,7 +85,7 @@ fn piece(pieces: &[Ipv4Net], name: &str, used: &[Ipv4Net]) -> Option<Ipv4Net> {
 #[async_trait]
 impl Network for PrivateNetwork {
     fn lacks_egress(&self) -> bool {
-        self.egress_is_lost
+        self.settings.egress && self.hub().is_some()
     }
 
     async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached> {
