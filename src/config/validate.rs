@@ -16,6 +16,7 @@ use super::settings::{
     Settings, Timeouts,
 };
 use crate::landscape::{Plan, Plans};
+use crate::private::ground::overlap;
 use crate::yaml::field::{self, quote};
 
 /// Everything but the landscapes.
@@ -255,21 +256,17 @@ fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings
         None => subnets.extend(d::PRIVATE_SUBNETS.iter().filter_map(|net| net.parse::<Ipv4Net>().ok())),
     }
     let docker = docker_subnets(router);
-    let near = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
-    let near_docker = |net: &Ipv4Net| {
-        let net = IpNet::V4(*net);
-        docker.iter().any(|other| net.contains(other) || other.contains(&net))
-    };
+    let near_docker = |net: &Ipv4Net| docker.iter().any(|other| overlap(*net, *other));
     let subnets_given = private.subnets.is_some();
     if !subnets_given {
-        subnets.retain(|net| !near_docker(net) && addresses.as_ref().is_none_or(|a| !near(a, net)));
+        subnets.retain(|net| !near_docker(net) && addresses.is_none_or(|a| !overlap(a, *net)));
     }
     for (i, net) in subnets.iter().enumerate() {
         let path = field::index("private.subnets", i);
-        if addresses.as_ref().is_some_and(|a| near(a, net)) {
+        if addresses.is_some_and(|a| overlap(a, *net)) {
             c.error(&path, format!("{net} overlaps `private.addresses`")).help("choose another network");
         }
-        if subnets[..i].iter().any(|other| near(other, net)) {
+        if subnets[..i].iter().any(|other| overlap(*other, *net)) {
             c.error(&path, format!("{net} overlaps another one of the list")).help("remove one of them");
         }
         if near_docker(net) {
@@ -314,8 +311,7 @@ fn docker(router: &model::Router, c: &mut Checks<'_>) -> DockerSettings {
             c.error(&path, format!("expected an IPv4 network of /24 or larger, found {net}"))
                 .help("each landscape's network is a /24 of it");
         }
-        let near = |other: &IpNet| net.contains(other) || other.contains(net);
-        if subnets[..i].iter().any(near) {
+        if subnets[..i].iter().any(|other| overlap(*other, *net)) {
             c.error(&path, format!("{net} overlaps another one of the list")).help("remove one of them");
         }
     }

@@ -34,7 +34,7 @@ impl PrivateNetwork {
             return Ok(net);
         }
         used.extend(all.landscapes.values().filter_map(|l| l.net));
-        let pieces = self.settings.subnets.iter().flat_map(|net| net.subnets(PIECE.max(net.prefix_len())));
+        let pieces = self.settings.subnets.iter().flat_map(|net| net.subnets(PIECE));
         let pieces: Vec<Ipv4Net> = pieces.flatten().collect();
         let net = piece(&pieces, &format!("{}/{id}", self.instance()), &used).ok_or_else(|| {
             io::Error::other("private.subnets has no network left for another landscape: add one that is free here")
@@ -78,8 +78,8 @@ impl PrivateNetwork {
 /// One of `pieces` that overlaps none of `used`: where the name leads, else the next one.
 fn piece(pieces: &[Ipv4Net], name: &str, used: &[Ipv4Net]) -> Option<Ipv4Net> {
     let start = usize::try_from(hash(name) % pieces.len().max(1) as u64).unwrap_or(0);
-    let free = |piece: &&Ipv4Net| !used.iter().any(|net| net.contains(*piece) || piece.contains(net));
-    pieces.iter().cycle().skip(start).take(pieces.len()).find(free).copied()
+    let (before, from) = pieces.split_at(start);
+    ground::pick_range(&[from, before].concat(), used)
 }
 
 #[async_trait]

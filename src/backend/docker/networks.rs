@@ -14,6 +14,7 @@ use super::labels::{Instance, landscape_of};
 use super::trouble::{CALL, Trouble, backend, judge, not_runnable, status, text, within};
 use crate::backend::Network;
 use crate::landscape::LandscapeId;
+use crate::private::ground::{gateway_of, overlap};
 
 /// The engine's options of a bridge.
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
@@ -180,8 +181,7 @@ impl Networks {
         for piece in pieces(subnets, &taken).take(ATTEMPTS) {
             match within(CALL, up.docker.create_network(self.request(landscape, piece))).await {
                 Ok(made) => {
-                    let gateway = gateway(piece);
-                    return Ok(Net { id: made.id, gateway, private: self.private.is_some() });
+                    return Ok(Net { id: made.id, gateway: gateway_of(piece), private: self.private.is_some() });
                 }
                 // The engine says so with different codes: 403 for a pool that overlaps, 409 for a name.
                 Err(e) if text(&e).contains("overlap") => last = Some(text(&e)),
@@ -204,7 +204,7 @@ impl Networks {
     }
 
     fn request(&self, landscape: &LandscapeId, piece: Ipv4Net) -> NetworkCreateRequest {
-        let gateway = gateway(piece).map(|g| g.addr().to_string());
+        let gateway = gateway_of(piece).map(|g| g.addr().to_string());
         let subnet = IpamConfig { subnet: Some(piece.to_string()), gateway, ..Default::default() };
         let options = self.private.as_ref().map(|private| {
             // By its name the router finds it; and nobody talks on it past the router.
@@ -220,11 +220,6 @@ impl Networks {
             ..Default::default()
         }
     }
-}
-
-/// The address of a network's bridge: its first one, with its size.
-fn gateway(net: Ipv4Net) -> Option<Ipv4Net> {
-    Ipv4Net::new(net.hosts().next()?, net.prefix_len()).ok()
 }
 
 /// What the engine's networks already use.
@@ -251,7 +246,6 @@ fn host_routes(table: &str) -> HashSet<Ipv4Net> {
 
 /// Free pieces of `subnets`, in order.
 fn pieces<'a>(subnets: &'a [IpNet], taken: &'a [Ipv4Net]) -> impl Iterator<Item = Ipv4Net> + 'a {
-    let overlaps = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
     let v4 = subnets.iter().filter_map(|n| match n {
         IpNet::V4(net) => Some(net.trunc()),
         IpNet::V6(_) => None,
@@ -260,7 +254,7 @@ fn pieces<'a>(subnets: &'a [IpNet], taken: &'a [Ipv4Net]) -> impl Iterator<Item 
         let size = PIECE.max(net.prefix_len());
         net.subnets(size).into_iter().flatten()
     })
-    .filter(move |piece| !taken.iter().any(|t| overlaps(piece, t)))
+    .filter(move |piece| !taken.iter().any(|t| overlap(*piece, *t)))
 }
 
 #[cfg(test)]

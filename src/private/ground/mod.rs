@@ -40,7 +40,7 @@ pub use listen::{bind_udp, device_of, listen_tcp};
 pub use names::bridge_name;
 pub use namespace::Namespace;
 pub use nft::apply;
-pub use ranges::{Taken, pick_range};
+pub use ranges::{Taken, overlap, pick_range};
 use survey::RIGHTS;
 pub use survey::{Lack, Survey, forward, may_forward, rights};
 use wire::Wire;
