@@ -101,18 +101,14 @@ impl Networks {
         if found.private || self.private.is_none() {
             return Ok(Some(found));
         }
-        match within(CALL, up.docker.remove_network(&found.id)).await {
-            Ok(()) => Ok(None),
-            Err(e) if status(&e) == Some(404) => Ok(None),
-            Err(e) if status(&e) == Some(403) => {
-                tracing::warn!(
-                    %landscape,
-                    "its containers are on an older network: its services find each other by name once all were off"
-                );
-                Ok(Some(found))
-            }
-            Err(e) => Err(judge("remove an older network", &e)),
+        if remove(up, &found.id, "remove an older network").await?.is_none() {
+            return Ok(None);
         }
+        tracing::warn!(
+            %landscape,
+            "its containers are on an older network: its services find each other by name once all were off"
+        );
+        Ok(Some(found))
     }
 
     /// Forgets an id that the engine no longer knows.
@@ -133,12 +129,10 @@ impl Networks {
             }
             let slot = Arc::clone(self.known.lock().entry(landscape.clone()).or_default());
             let mut known = slot.lock().await;
-            match within(CALL, up.docker.remove_network(&id)).await {
-                Ok(()) => self.gone(&landscape, &mut known).await,
-                Err(e) if status(&e) == Some(404) => self.gone(&landscape, &mut known).await,
+            match remove(up, &id, "remove a network").await? {
+                None => self.gone(&landscape, &mut known).await,
                 // In use by a container that is still on its way out: the next sweep gets it.
-                Err(e) if status(&e) == Some(403) => tracing::debug!(%landscape, "the network stays: {}", text(&e)),
-                Err(e) => return Err(judge("remove a network", &e)),
+                Some(why) => tracing::debug!(%landscape, "the network stays: {why}"),
             }
         }
         Ok(())
@@ -219,6 +213,17 @@ impl Networks {
             labels: Some(self.instance.landscape_labels(landscape)),
             ..Default::default()
         }
+    }
+}
+
+/// Removes a network; that it is gone already is no error. What the engine says where containers are on it, which
+/// keeps it.
+async fn remove(up: &Up, id: &str, what: &str) -> Result<Option<String>, Trouble> {
+    match within(CALL, up.docker.remove_network(id)).await {
+        Ok(()) => Ok(None),
+        Err(e) if status(&e) == Some(404) => Ok(None),
+        Err(e) if status(&e) == Some(403) => Ok(Some(text(&e))),
+        Err(e) => Err(judge(what, &e)),
     }
 }
 
