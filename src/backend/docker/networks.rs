@@ -65,8 +65,8 @@ impl Networks {
         let slot = Arc::clone(self.known.lock().entry(landscape.clone()).or_default());
         let mut known = slot.lock().await;
         let net = match &*known {
-            Some(net) => net.clone(),
-            None => match self.usable(up, landscape).await? {
+            Some(net) if self.is_wanted(net) => net.clone(),
+            before => match self.usable(up, landscape, before.is_none()).await? {
                 Some(found) => found,
                 None => self.make(up, subnets, landscape).await?,
             },
@@ -94,20 +94,27 @@ impl Networks {
         Ok(Joined { id: net.id.clone(), resolver })
     }
 
+    /// Whether a network is as it would be made. One of before the private network is not.
+    fn is_wanted(&self, net: &Net) -> bool {
+        net.private || self.private.is_none()
+    }
+
     /// What is there, if containers can be put on it: one of before the private network is made anew, as
-    /// soon as nothing runs on it.
-    async fn usable(&self, up: &Up, landscape: &LandscapeId) -> Result<Option<Net>, Trouble> {
+    /// soon as nothing runs on it. Until then it is asked for each time, and told the first time: if that is `news`.
+    async fn usable(&self, up: &Up, landscape: &LandscapeId, news: bool) -> Result<Option<Net>, Trouble> {
         let Some(found) = self.find(up, landscape).await? else { return Ok(None) };
-        if found.private || self.private.is_none() {
+        if self.is_wanted(&found) {
             return Ok(Some(found));
         }
         if remove(up, &found.id, "remove an older network").await?.is_none() {
             return Ok(None);
         }
-        tracing::warn!(
-            %landscape,
-            "its containers are on an older network: its services find each other by name once all were off"
-        );
+        if news {
+            tracing::warn!(
+                %landscape,
+                "its containers are on an older network: its services find each other by name once all were off"
+            );
+        }
         Ok(Some(found))
     }
 
@@ -261,6 +268,10 @@ fn pieces<'a>(subnets: &'a [IpNet], taken: &'a [Ipv4Net]) -> impl Iterator<Item 
     })
     .filter(move |piece| !taken.iter().any(|t| overlap(*piece, *t)))
 }
+
+#[cfg(test)]
+#[path = "networks_tests.rs"]
+mod with_an_engine;
 
 #[cfg(test)]
 mod tests {
