@@ -1,6 +1,7 @@
 //! One bridge network a landscape, its addresses cut from `docker.subnets`.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -72,23 +73,23 @@ impl Networks {
             },
         };
         *known = Some(net.clone());
-        self.join(landscape, &net).await
+        let joined = self.join(landscape, &net).await;
+        joined.map_err(|e| backend(format!("the private network cannot be joined: {e}")).into())
     }
 
-    /// Has the router's part in a network that containers run on already.
+    /// Has the router's part in a network that containers run on already. Without it they run on.
     pub(super) async fn rejoin(&self, up: &Up, landscape: &LandscapeId) -> Result<(), Trouble> {
-        match self.find(up, landscape).await? {
-            Some(net) => self.join(landscape, &net).await.map(drop),
-            None => Ok(()),
+        if let Some(net) = self.find(up, landscape).await?
+            && let Err(e) = self.join(landscape, &net).await
+        {
+            tracing::warn!(%landscape, "what runs there cannot call other services yet: {e}");
         }
+        Ok(())
     }
 
-    async fn join(&self, landscape: &LandscapeId, net: &Net) -> Result<Joined, Trouble> {
+    async fn join(&self, landscape: &LandscapeId, net: &Net) -> io::Result<Joined> {
         let resolver = match (&self.private, net.gateway) {
-            (Some(private), Some(gateway)) if net.private => {
-                let joined = private.bridged(landscape, gateway).await;
-                Some(joined.map_err(|e| Trouble::from(backend(format!("the private network cannot be joined: {e}"))))?)
-            }
+            (Some(private), Some(gateway)) if net.private => Some(private.bridged(landscape, gateway).await?),
             _ => None,
         };
         Ok(Joined { id: net.id.clone(), resolver })

@@ -1,6 +1,6 @@
 //! Networks with an engine that only says what it is to say.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,9 +84,11 @@ impl Engine {
     }
 }
 
-/// A private network that lets everyone in.
+/// A private network that lets everyone in, or nobody.
 #[derive(Debug, Default)]
-struct Private;
+struct Private {
+    fails: bool,
+}
 
 #[async_trait]
 impl Network for Private {
@@ -109,7 +111,7 @@ impl Network for Private {
     }
 
     async fn bridged(&self, _: &LandscapeId, gateway: Ipv4Net) -> io::Result<Ipv4Addr> {
-        Ok(gateway.addr())
+        if self.fails { Err(io::Error::other("no more sockets")) } else { Ok(gateway.addr()) }
     }
 
     async fn unbridged(&self, _: &LandscapeId) {}
@@ -122,7 +124,7 @@ fn networks(private: Private) -> Networks {
 #[tokio::test]
 async fn an_older_network_is_made_anew_as_soon_as_no_container_is_on_it() {
     let (engine, up) = Engine::start();
-    let networks = networks(Private);
+    let networks = networks(Private::default());
     let (subnets, shop) = (["10.5.0.0/22".parse().unwrap()], LandscapeId::from("shop"));
     for _ in 0..2 {
         let joined = networks.ensure(&up, &subnets, &shop).await.unwrap();
@@ -134,4 +136,15 @@ async fn an_older_network_is_made_anew_as_soon_as_no_container_is_on_it() {
         assert_eq!(joined.id, "newer");
         assert!(joined.resolver.is_some());
     }
+}
+
+#[tokio::test]
+async fn containers_are_taken_over_whose_network_cannot_be_joined() {
+    let (engine, up) = Engine::start();
+    let (subnets, shop) = (["10.5.0.0/22".parse().unwrap()], LandscapeId::from("shop"));
+    engine.used.store(false, Ordering::SeqCst);
+    networks(Private::default()).ensure(&up, &subnets, &shop).await.unwrap();
+    let fails = networks(Private { fails: true });
+    fails.rejoin(&up, &shop).await.unwrap();
+    assert!(fails.ensure(&up, &subnets, &shop).await.is_err(), "no other is started where it could call nobody");
 }
