@@ -179,7 +179,7 @@ impl PrivateNetwork {
     pub async fn follow(&self) {
         if !*self.begun.borrow() {
             let all: Vec<LandscapeId> = self.known.lock().landscapes.keys().cloned().collect();
-            self.rejoin(all);
+            self.rejoin(all).await;
             self.begun.send_replace(true);
         }
         self.sweep().await;
@@ -211,11 +211,6 @@ impl PrivateNetwork {
             Ok(Err(e)) => tracing::warn!("the private network was not put away whole: {e}"),
             Err(e) => tracing::warn!("the private network was not put away: {e}"),
         }
-    }
-
-    /// Runs `work` where the network is.
-    pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-        self.at.within(work)
     }
 
     pub(super) fn instance(&self) -> &str {

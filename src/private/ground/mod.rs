@@ -28,7 +28,7 @@ mod tests;
 pub mod user;
 mod wire;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use ipnet::Ipv4Net;
@@ -62,17 +62,15 @@ pub fn cut(interface: &str) -> io::Result<()> {
     }
 }
 
-/// The address of a bridge, with the size of its net, if any replica is on it.
-pub fn in_use(bridge: &str) -> io::Result<Option<Ipv4Net>> {
+/// The bridges that anything is on, whoever made them, each with its address and the size of its net.
+pub fn bridges_in_use() -> io::Result<HashMap<String, Ipv4Net>> {
     let mut wire = Wire::open()?;
     let links = wire.links()?;
-    let Some(index) = links.iter().find(|link| link.name == bridge && link.is_bridge).map(|link| link.index) else {
-        return Ok(None);
-    };
-    if !links.iter().any(|link| link.bridge == Some(index)) {
-        return Ok(None);
-    }
-    Ok(wire.addresses()?.into_iter().find(|(of, _)| *of == index).map(|(_, address)| address))
+    let used: HashSet<u32> = links.iter().filter_map(|link| link.bridge).collect();
+    let bridges = links.into_iter().filter(|link| link.is_bridge && used.contains(&link.index));
+    let addresses = wire.addresses()?;
+    let address = |of: u32| addresses.iter().find(|(index, _)| *index == of).map(|(_, address)| *address);
+    Ok(bridges.filter_map(|link| Some((link.name, address(link.index)?))).collect())
 }
 
 /// A bridge of a router, and the interfaces of cables on it: to replicas, also to those that have ended just now.
