@@ -20,7 +20,7 @@ mod tests;
 
 use crate::landscape::{ServiceSpec, Workload};
 
-pub use network::{Ports, PrivateNetwork, usual_range};
+pub use network::{Footing, Ports, PrivateNetwork, usual_range};
 
 /// The private ports of a headless service that declares none.
 const HEADLESS: [u16; 2] = [80, 3000];

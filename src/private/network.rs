@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::addresses::Book;
 use super::dns::{Forwarder, Server};
 use super::ground::filter::{self, Kind, Redirect, Transport};
-use super::ground::{self, Ground, Lack, Namespace, Place};
+use super::ground::{self, Ground, Lack, Namespace, Place, Survey};
 use super::names::Zone;
 use crate::config::settings::PrivateSettings;
 use crate::landscape::{LandscapeId, ServiceKey};
@@ -34,6 +34,15 @@ const USUAL: [&str; 4] = ["10.212.0.0/16", "172.29.0.0/16", "192.168.192.0/20", 
 
 /// Virtual addresses and ports of the services of one landscape.
 pub type Ports = Vec<(ServiceKey, Vec<u16>)>;
+
+/// Where a private network is to be, and what is possible there.
+#[derive(Debug)]
+pub struct Footing {
+    /// The place.
+    pub at: Place,
+    /// Found out there.
+    pub rights: Survey,
+}
 
 /// See the module's words.
 #[derive(Debug)]
@@ -94,14 +103,13 @@ impl PrivateNetwork {
     /// waits in them. An error says what is missing at that place.
     pub fn start(
         settings: &PrivateSettings,
-        at: Place,
+        Footing { at, rights }: Footing,
         instance: &str,
         state: &Path,
         listeners: Arc<Listeners>,
         neighbours: Arc<Neighbours>,
         inherited: Vec<(String, TcpListener)>,
     ) -> Result<Arc<Self>, String> {
-        let rights = at.within(|| Ok(ground::rights())).map_err(|e| e.to_string())?;
         if let Some(lack) = rights.lacks().next().filter(|_| !rights.can_isolate()) {
             return Err(lack.to_string());
         }

@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use super::addresses::hash;
-use super::ground::{Namespace, Place, cut, index_of, new_hub};
-use super::network::PrivateNetwork;
+use super::ground::{Namespace, Place, Survey, cut, index_of, new_hub};
+use super::network::{Footing, PrivateNetwork};
 use crate::backend::{Attached, Network};
 use crate::config::settings::{Limits, PrivateSettings, Timeouts};
 use crate::landscape::{LandscapeId, TargetGuard};
@@ -53,9 +53,10 @@ async fn router(machine: &Arc<Namespace>, subnets: &str, landscapes: &[&Landscap
         egress: false,
     };
     let state = tempfile::tempdir().unwrap();
-    let place = Place::Hub(machine.clone());
+    let footing = Footing { at: Place::Hub(machine.clone()), rights: Survey::default() };
     let network =
-        PrivateNetwork::start(&settings, place, "test", state.path(), listeners(), Arc::default(), Vec::new()).unwrap();
+        PrivateNetwork::start(&settings, footing, "test", state.path(), listeners(), Arc::default(), Vec::new())
+            .unwrap();
     configure(&network, landscapes).await;
     network
 }
