@@ -9,6 +9,7 @@ pub mod balance;
 mod capabilities;
 pub mod cli;
 pub mod config;
+mod descriptors;
 pub mod landscape;
 pub mod lifecycle;
 pub mod listen;

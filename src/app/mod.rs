@@ -138,6 +138,7 @@ async fn start(config: PathBuf, take_over: bool, standing: Standing) -> Result<R
     let listeners = Arc::new(Listeners::start(options, shared, current.clone())?);
     let opened = listeners.open(&settings.listen.http, inherited.http)?;
 
+    let survey = private::survey(&settings, &standing).await;
     let mut inherited_private = Vec::new();
     if let Some(predecessor) = &mut predecessor {
         predecessor.take_lives().await?;
@@ -151,7 +152,8 @@ async fn start(config: PathBuf, take_over: bool, standing: Standing) -> Result<R
         paused_memory: settings.paused_memory,
     });
     let neighbours = lifecycle.neighbours().clone();
-    let network = private::start(&settings, standing, &state, listeners.clone(), neighbours, inherited_private).await;
+    let footing = (standing, survey);
+    let network = private::start(&settings, footing, &state, listeners.clone(), neighbours, inherited_private).await;
     let backends = Backends::start(&settings, state.instance(), &lifecycle, network.clone())?;
     let router = Arc::new(Router {
         health: Mutex::new(router::health(&config, sound, loaded.mistakes.iter().map(ToString::to_string).collect())),

@@ -11,15 +11,25 @@ use crate::config::settings::{BackendKind, Policy, PrivateSettings, Protocol, Se
 use crate::landscape::{LandscapeId, LandscapeSpec, PathTarget, ServiceKey, ServiceSpec, Workload};
 use crate::lifecycle::Neighbours;
 use crate::listen::Listeners;
-use crate::private::ground::{self, Namespace, Place, user};
-use crate::private::{Ports, PrivateNetwork, ports_of};
+use crate::private::ground::{self, Namespace, Place, Survey, user};
+use crate::private::{Footing, Ports, PrivateNetwork, ports_of};
 use crate::proxy::{PrivatePort, PrivatePorts};
 use crate::route::{PrefixTree, Route, strip_prefix_length};
 
-/// The private network, or `None` where it is switched off or cannot be had; the log says why.
+/// What is possible on the machine's own network, if the private one is to be there. To be found out before a
+/// predecessor lets go of its replicas: it takes a while, in which nobody would wake anything.
+pub(super) async fn survey(settings: &Settings, standing: &Standing) -> Option<Survey> {
+    if settings.private.is_none() || !matches!(standing, Standing::Machine) {
+        return None;
+    }
+    tokio::task::spawn_blocking(ground::rights).await.ok()
+}
+
+/// The private network, or `None` where it is switched off or cannot be had; the log says why. With what
+/// [`survey`] found.
 pub(super) async fn start(
     settings: &Settings,
-    standing: Standing,
+    (standing, survey): (Standing, Option<Survey>),
     state: &State,
     listeners: Arc<Listeners>,
     neighbours: Arc<Neighbours>,
@@ -30,8 +40,12 @@ pub(super) async fn start(
     let containers = super::policies(settings).any(|policy| policy.backend == BackendKind::Docker);
     // It talks to the kernel, and waits for it.
     let started = tokio::task::spawn_blocking(move || {
-        let place = place(standing, &inherited)?;
-        PrivateNetwork::start(&private, place, &instance, &state, listeners, neighbours, inherited)
+        let at = place(standing, &inherited)?;
+        let rights = match survey {
+            Some(rights) => rights,
+            None => at.within(|| Ok(ground::rights())).map_err(|e| e.to_string())?,
+        };
+        PrivateNetwork::start(&private, Footing { at, rights }, &instance, &state, listeners, neighbours, inherited)
     });
     match started.await {
         Ok(Ok(network)) => {

@@ -16,6 +16,7 @@ use super::settings::{
     Settings, Timeouts,
 };
 use crate::landscape::{Plan, Plans};
+use crate::private::ground::overlap;
 use crate::yaml::field::{self, quote};
 
 /// Everything but the landscapes.
@@ -288,7 +289,7 @@ fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings
 /// Whether a network has an address in common with one of `others`.
 fn overlaps<N: Copy + Into<IpNet>>(net: impl Into<IpNet>, others: &[N]) -> bool {
     let net = net.into();
-    others.iter().map(|other| (*other).into()).any(|other| net.contains(&other) || other.contains(&net))
+    others.iter().any(|other| overlap(net, *other))
 }
 
 /// A network that pieces are cut from.

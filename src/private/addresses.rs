@@ -43,6 +43,11 @@ impl Book {
         Self { range, file, of }
     }
 
+    /// Where its addresses are from.
+    pub fn range(&self) -> Ipv4Net {
+        self.range
+    }
+
     /// Gives each of these services its address, the same as before where it had one, and forgets the
     /// others. A service gets none only if the range is used up.
     pub fn assign<'k>(&mut self, services: impl IntoIterator<Item = &'k ServiceKey>) -> HashMap<ServiceKey, Ipv4Addr> {

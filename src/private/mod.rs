@@ -8,16 +8,19 @@
 //! may reach besides is fenced by packet filters.
 
 pub mod addresses;
+mod departed;
 pub mod dns;
 pub mod ground;
 pub mod names;
 mod network;
 mod rejoin;
 mod seats;
+#[cfg(test)]
+mod tests;
 
 use crate::landscape::{ServiceSpec, Workload};
 
-pub use network::{Ports, PrivateNetwork, usual_range};
+pub use network::{Footing, Ports, PrivateNetwork, usual_range};
 
 /// The private ports of a headless service, which has none of its own.
 const HEADLESS: [u16; 2] = [80, 3000];

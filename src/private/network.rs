@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::addresses::Book;
 use super::dns::{Forwarder, Server};
 use super::ground::filter::{self, Kind, Redirect, Transport};
-use super::ground::{self, Ground, Lack, Namespace, Place};
+use super::ground::{self, Ground, Lack, Namespace, Place, Survey};
 use super::names::Zone;
 use crate::config::settings::PrivateSettings;
 use crate::landscape::{LandscapeId, ServiceKey};
@@ -35,13 +35,21 @@ const USUAL: [&str; 4] = ["10.212.0.0/16", "172.29.0.0/16", "192.168.192.0/20", 
 /// Virtual addresses and ports of the services of one landscape.
 pub type Ports = Vec<(ServiceKey, Vec<u16>)>;
 
+/// Where a private network is to be, and what is possible there.
+#[derive(Debug)]
+pub struct Footing {
+    /// The place.
+    pub at: Place,
+    /// Found out there.
+    pub rights: Survey,
+}
+
 /// See the module's words.
 #[derive(Debug)]
 pub struct PrivateNetwork {
     instance: String,
     pub(super) settings: PrivateSettings,
     pub(super) at: Place,
-    pub(super) egress_is_lost: bool,
     pub(super) ground: Mutex<Option<Ground>>,
     pub(super) range: Ipv4Net,
     listeners: Arc<Listeners>,
@@ -60,6 +68,7 @@ pub struct PrivateNetwork {
 #[derive(Debug)]
 pub(super) struct Known {
     book: Book,
+    /// Those of the configuration, and others that something runs of.
     pub(super) landscapes: HashMap<LandscapeId, Landscape>,
     segments: BTreeMap<(LandscapeId, bool), OnSegment>,
 }
@@ -67,6 +76,8 @@ pub(super) struct Known {
 /// What is served to one landscape.
 #[derive(Debug)]
 pub(super) struct Landscape {
+    /// Whether the configuration has it.
+    configured: bool,
     zone: Arc<ArcSwap<Zone>>,
     ports: Vec<SocketAddrV4>,
     /// Of the process segment: its network, and the addresses in use.
@@ -92,14 +103,13 @@ impl PrivateNetwork {
     /// waits in them. An error says what is missing at that place.
     pub fn start(
         settings: &PrivateSettings,
-        at: Place,
+        Footing { at, rights }: Footing,
         instance: &str,
         state: &Path,
         listeners: Arc<Listeners>,
         neighbours: Arc<Neighbours>,
         inherited: Vec<(String, TcpListener)>,
     ) -> Result<Arc<Self>, String> {
-        let rights = at.within(|| Ok(ground::rights())).map_err(|e| e.to_string())?;
         if let Some(lack) = rights.lacks().next().filter(|_| !rights.can_isolate()) {
             return Err(lack.to_string());
         }
@@ -112,9 +122,7 @@ impl PrivateNetwork {
         let subnets = if settings.subnets_given { &settings.subnets[..] } else { &[] };
         let ground = at.within(|| Ground::open(instance, range, subnets).map_err(io::Error::other));
         let ground = ground.map_err(|lack| lack.to_string())?;
-        // Nothing leads out of a hub.
-        let egress = settings.egress && at.hub().is_none();
-        if let Some(lack) = rights.egress.filter(|_| egress)
+        if let Some(lack) = rights.egress.filter(|_| leads_out(settings, &at))
             && let Err(e) = ground::forward()
         {
             tracing::warn!("{lack}; the router may not set it itself: {e}");
@@ -126,8 +134,7 @@ impl PrivateNetwork {
         let known = Known { book: Book::open(state, range), landscapes: HashMap::new(), segments: BTreeMap::new() };
         Ok(Arc::new(Self {
             instance: instance.to_owned(),
-            settings: PrivateSettings { egress, ..settings.clone() },
-            egress_is_lost: settings.egress && !egress,
+            settings: settings.clone(),
             at,
             ground: Mutex::new(Some(ground)),
             range,
@@ -155,46 +162,37 @@ impl PrivateNetwork {
     /// Gives each service of these landscapes, which are all there are, its virtual address, and makes them
     /// known to each other by name. Ports follow with [`PrivateNetwork::follow`].
     pub fn assign(&self, landscapes: &[(LandscapeId, Ports)]) -> HashMap<ServiceKey, Ipv4Addr> {
-        let (addresses, gone) = {
-            let mut known = self.known.lock();
-            let addresses =
-                known.book.assign(landscapes.iter().flat_map(|(_, ports)| ports.iter().map(|(key, _)| key)));
-            for (id, services) in landscapes {
-                let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
-                let with_address =
-                    || services.iter().filter_map(|(key, ports)| Some((key, *addresses.get(key)?, ports)));
-                let names = with_address().map(|(key, address, _)| (key.service.clone(), address));
-                landscape.zone.store(Arc::new(Zone::new(id, names, self.range)));
-                landscape.ports = with_address()
-                    .flat_map(|(_, address, ports)| ports.iter().map(move |port| SocketAddrV4::new(address, *port)))
-                    .collect();
+        let mut known = self.known.lock();
+        let addresses = known.book.assign(landscapes.iter().flat_map(|(_, ports)| ports.iter().map(|(key, _)| key)));
+        for (id, services) in landscapes {
+            let landscape = known.landscape(id);
+            landscape.configured = true;
+            let with_address = || services.iter().filter_map(|(key, ports)| Some((key, *addresses.get(key)?, ports)));
+            let names = with_address().map(|(key, address, _)| (key.service.clone(), address));
+            landscape.zone.store(Arc::new(Zone::new(id, names, self.range)));
+            landscape.ports = with_address()
+                .flat_map(|(_, address, ports)| ports.iter().map(move |port| SocketAddrV4::new(address, *port)))
+                .collect();
+        }
+        for (id, landscape) in &mut known.landscapes {
+            if !landscapes.iter().any(|(other, _)| other == id) {
+                landscape.configured = false;
+                landscape.zone.store(Arc::new(Zone::empty(id, self.range)));
+                landscape.ports.clear();
             }
-            let kept = |id: &LandscapeId| landscapes.iter().any(|(other, _)| other == id);
-            for (id, landscape) in &mut known.landscapes {
-                if !kept(id) {
-                    landscape.zone.store(Arc::new(Zone::empty(id, self.range)));
-                    landscape.ports.clear();
-                }
-            }
-            // What still runs there stays fenced. An engine's network goes with the engine's word.
-            let unused = |id: &LandscapeId| known.landscapes.get(id).is_none_or(|l| l.taken.is_empty());
-            let gone = known.segments.keys().filter(|(id, by_engine)| !by_engine && !kept(id) && unused(id));
-            let gone: Vec<_> = gone.cloned().collect();
-            (addresses, gone)
-        };
-        for (id, by_engine) in gone {
-            self.leave(&id, by_engine);
         }
         addresses
     }
 
-    /// Makes the packet filters what was assigned. Replicas are put on the network from the first time on.
+    /// Makes the packet filters what was assigned. Replicas are put on the network from the first time on. What
+    /// still runs of a landscape that was removed stays fenced.
     pub async fn follow(&self) {
         if !*self.begun.borrow() {
             let all: Vec<LandscapeId> = self.known.lock().landscapes.keys().cloned().collect();
-            self.rejoin(all);
+            self.rejoin(all).await;
             self.begun.send_replace(true);
         }
+        self.sweep().await;
         if let Err(e) = self.settle().await {
             tracing::error!("the private network could not be changed: {e}");
         }
@@ -225,11 +223,6 @@ impl PrivateNetwork {
         }
     }
 
-    /// Runs `work` where the network is.
-    pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-        self.at.within(work)
-    }
-
     pub(super) fn instance(&self) -> &str {
         &self.instance
     }
@@ -242,9 +235,25 @@ impl PrivateNetwork {
         interface: &str,
         gateway: Ipv4Net,
     ) -> io::Result<()> {
+        let _one = self.turn().await;
+        self.join_in_turn(id, by_engine, interface, gateway).await
+    }
+
+    /// One at a time, once what an earlier router left is taken up.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         // Its sender is `self`.
         let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
-        let _one = self.joining.lock().await;
+        self.joining.lock().await
+    }
+
+    /// See [`PrivateNetwork::join`]; for whoever has the [turn](PrivateNetwork::turn).
+    pub(super) async fn join_in_turn(
+        &self,
+        id: &LandscapeId,
+        by_engine: bool,
+        interface: &str,
+        gateway: Ipv4Net,
+    ) -> io::Result<()> {
         if !self.place(id, by_engine, interface, gateway)? {
             return Ok(());
         }
@@ -280,10 +289,7 @@ impl PrivateNetwork {
         })?;
         let (tcp_port, names) =
             (tcp.local_addr()?.port(), (name_udp.local_addr()?.port(), name_tcp.local_addr()?.port()));
-        let zone = {
-            let mut known = self.known.lock();
-            known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).zone.clone()
-        };
+        let zone = self.known.lock().landscape(id).zone.clone();
         let server = Server::start(zone, self.forwarder.clone(), name_udp, name_tcp)?;
         let interface: Arc<str> = interface.into();
         let segment = Segment { landscape: id.clone(), neighbours: self.neighbours.clone() };
@@ -295,9 +301,7 @@ impl PrivateNetwork {
 
     /// Processes of the landscape are on this network already.
     pub(super) fn has_net(&self, id: &LandscapeId, net: Ipv4Net) {
-        let mut known = self.known.lock();
-        let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
-        landscape.net.get_or_insert(net);
+        self.known.lock().landscape(id).net.get_or_insert(net);
     }
 
     /// A predecessor's socket on this very interface, not on one that had its name.
@@ -320,7 +324,7 @@ impl PrivateNetwork {
     pub(super) async fn settle(&self) -> io::Result<()> {
         let _one = self.settling.lock().await;
         let (segments, ours) = self.segments()?;
-        let (instance, range, egress) = (self.instance.clone(), self.range, self.settings.egress);
+        let (instance, range, egress) = (self.instance.clone(), self.range, leads_out(&self.settings, &self.at));
         let apply = move || {
             ground::apply(&filter::render(&instance, &segments, range, egress))?;
             if let Err(warning) = ground::allow_through_docker(&instance, &ours) {
@@ -354,11 +358,42 @@ impl PrivateNetwork {
     }
 }
 
-impl Landscape {
-    pub(super) fn new(id: &str, range: Ipv4Net) -> Self {
-        let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(id, range)));
-        Self { zone, ports: Vec::new(), net: None, taken: HashSet::new(), ended: HashSet::new() }
+impl Known {
+    /// What is served to this landscape: nothing yet, if it is new.
+    pub(super) fn landscape(&mut self, id: &LandscapeId) -> &mut Landscape {
+        let range = self.book.range();
+        self.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, range))
     }
+
+    /// Takes a landscape's piece of the subnets back; the addresses whose cables may still be there.
+    pub(super) fn give_up(&mut self, id: &LandscapeId) -> HashSet<Ipv4Addr> {
+        let Some(landscape) = self.landscapes.get_mut(id) else { return HashSet::new() };
+        landscape.net = None;
+        let ended = std::mem::take(&mut landscape.ended);
+        // Of containers that still run the names are answered from here.
+        if !self.segments.contains_key(&(id.clone(), true)) {
+            self.landscapes.remove(id);
+        }
+        ended
+    }
+}
+
+impl Landscape {
+    fn new(id: &str, range: Ipv4Net) -> Self {
+        let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(id, range)));
+        let (taken, ended) = (HashSet::new(), HashSet::new());
+        Self { configured: false, zone, ports: Vec::new(), net: None, taken, ended }
+    }
+
+    /// Whether it left the configuration, and no process of it is on its network any more.
+    pub(super) fn has_departed(&self) -> bool {
+        !self.configured && self.taken.is_empty()
+    }
+}
+
+/// Whether there is a way to the outside: nothing leads out of a hub.
+fn leads_out(settings: &PrivateSettings, at: &Place) -> bool {
+    settings.egress && at.hub().is_none()
 }
 
 /// The first of the usual ranges that nothing on this machine uses, and nothing else of the configuration.

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 
 use super::addresses::hash;
 use super::ground;
-use super::network::{Known, Landscape, PrivateNetwork};
+use super::network::{Known, PrivateNetwork};
 use super::rejoin::interface;
 use crate::backend::{Attached, Network};
 use crate::landscape::LandscapeId;
@@ -24,8 +24,9 @@ impl PrivateNetwork {
         if let Some(net) = known(&self.known.lock()) {
             return Ok(net);
         }
-        // Asked now: another router of this machine may have begun since we did.
-        let taken = self.at.within(|| ground::taken(self.instance()))?;
+        // Asked now: another router of this machine may have begun since we did, and an earlier one of ours may
+        // have left the bridge of a landscape that sleeps.
+        let taken = self.at.within(|| ground::taken_beside(&self.segment_name(id, false)))?;
         let mut used: Vec<Ipv4Net> = taken.into_iter().map(|taken| taken.net).collect();
         used.push(self.range);
         let mut all = self.known.lock();
@@ -33,19 +34,22 @@ impl PrivateNetwork {
             return Ok(net);
         }
         used.extend(all.landscapes.values().filter_map(|l| l.net));
-        let pieces = self.settings.subnets.iter().flat_map(|net| net.subnets(PIECE.max(net.prefix_len())));
+        let pieces = self.settings.subnets.iter().flat_map(|net| net.subnets(PIECE));
         let pieces: Vec<Ipv4Net> = pieces.flatten().collect();
         let net = piece(&pieces, &format!("{}/{id}", self.instance()), &used).ok_or_else(|| {
             io::Error::other("private.subnets has no network left for another landscape: add one that is free here")
         })?;
-        all.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range)).net = Some(net);
+        all.landscape(id).net = Some(net);
         Ok(net)
     }
 
     /// A free address in the landscape's network, and whether a replica had it that has ended since.
     fn take(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(Ipv4Addr, bool)> {
         let mut known = self.known.lock();
-        let landscape = known.landscapes.entry(id.clone()).or_insert_with(|| Landscape::new(id, self.range));
+        let landscape = known.landscape(id);
+        if landscape.net != Some(net) {
+            return Err(io::Error::other(format!("the landscape was removed meanwhile, and {net} is not its own")));
+        }
         // The first one is the bridge's.
         let address = net.hosts().skip(1).find(|address| !landscape.taken.contains(address));
         let address = address.ok_or_else(|| io::Error::other(format!("all addresses of {net} are in use")))?;
@@ -62,10 +66,11 @@ impl PrivateNetwork {
     async fn bridge(&self, id: &LandscapeId, net: Ipv4Net) -> io::Result<(String, Ipv4Net)> {
         let name = self.segment_name(id, false);
         let gateway = ground::gateway_of(net).ok_or_else(|| io::Error::other(format!("{net} is too small")))?;
+        let _one = self.turn().await;
         if let Some(ground) = &*self.ground.lock() {
             self.at.within(|| ground.ensure_bridge(&name, gateway))?;
         }
-        self.join(id, false, &name, gateway).await?;
+        self.join_in_turn(id, false, &name, gateway).await?;
         Ok((name, gateway))
     }
 }
@@ -73,17 +78,21 @@ impl PrivateNetwork {
 /// One of `pieces` that overlaps none of `used`: where the name leads, else the next one.
 fn piece(pieces: &[Ipv4Net], name: &str, used: &[Ipv4Net]) -> Option<Ipv4Net> {
     let start = usize::try_from(hash(name) % pieces.len().max(1) as u64).unwrap_or(0);
-    let free = |piece: &&Ipv4Net| !used.iter().any(|net| net.contains(*piece) || piece.contains(net));
-    pieces.iter().cycle().skip(start).take(pieces.len()).find(free).copied()
+    let (before, from) = pieces.split_at(start);
+    ground::pick_range(&[from, before].concat(), used)
 }
 
 #[async_trait]
 impl Network for PrivateNetwork {
     fn lacks_egress(&self) -> bool {
-        self.egress_is_lost
+        self.settings.egress && self.hub().is_some()
     }
 
     async fn attach(&self, landscape: &LandscapeId) -> io::Result<Attached> {
+        let has_net = self.known.lock().landscapes.get(landscape).is_some_and(|l| l.net.is_some());
+        if !has_net && self.has_departed() {
+            self.sweep().await;
+        }
         let net = self.net(landscape)?;
         let (bridge, gateway) = self.bridge(landscape, net).await?;
         loop {
@@ -116,8 +125,7 @@ impl Network for PrivateNetwork {
         let net = Ipv4Net::new(address, PIECE).map_err(io::Error::other)?.trunc();
         {
             let mut known = self.known.lock();
-            let range = self.range;
-            let kept = known.landscapes.entry(landscape.clone()).or_insert_with(|| Landscape::new(landscape, range));
+            let kept = known.landscape(landscape);
             kept.net.get_or_insert(net);
             kept.taken.insert(address);
         }

@@ -15,11 +15,12 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::gone;
 use super::messages::{ToNew, ToOld};
-use super::wire::{self, MAX_DESCRIPTORS, Wire};
+use super::wire::{self, Wire};
 use crate::admin::AdminServer;
 use crate::app::backends::Backends;
 use crate::app::router::Router;
 use crate::app::state::State;
+use crate::descriptors;
 use crate::landscape::ServiceKey;
 use crate::lifecycle::{Follower, Refusal, StateName};
 use crate::listen::Quiet;
@@ -121,7 +122,7 @@ impl Successor {
         }
         successors.close();
         state.unlock();
-        for some in private.chunks(MAX_DESCRIPTORS) {
+        for some in private.chunks(descriptors::MOST) {
             let borrowed: Vec<_> = some.iter().map(|(_, socket)| socket.as_fd()).collect();
             let interfaces = some.iter().map(|(interface, _)| interface.clone()).collect();
             self.wire.send(&ToNew::Private(interfaces), &borrowed).await?;

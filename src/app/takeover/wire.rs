@@ -1,25 +1,19 @@
 //! The socket between an old router and its successor: length-prefixed JSON, with descriptors beside
 //! a message where it carries listeners.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
-};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::descriptors;
+
 /// The most a message may weigh: a status of every service of a large installation.
 const MAX_MESSAGE: usize = 16 << 20;
-
-/// The most descriptors beside one message.
-pub const MAX_DESCRIPTORS: usize = 64;
 
 /// One end of the socket.
 #[derive(Debug)]
@@ -44,24 +38,27 @@ impl Wire {
     }
 
     /// Sends a message. Not cancel-safe: a message that was begun has to be finished.
-    pub async fn send<M: Serialize>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub async fn send<M: Serialize>(&self, message: &M, beside: &[BorrowedFd<'_>]) -> io::Result<()> {
         let body = serde_json::to_vec(message).map_err(io::Error::other)?;
         let mut bytes = u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes().to_vec();
         bytes.extend_from_slice(&body);
         let mut sent = 0;
         while sent < bytes.len() {
             // Descriptors travel with the first byte, once.
-            let now: &[BorrowedFd<'_>] = if sent == 0 { descriptors } else { &[] };
-            sent += self.stream.async_io(Interest::WRITABLE, || send_some(&self.stream, &bytes[sent..], now)).await?;
+            let now: &[BorrowedFd<'_>] = if sent == 0 { beside } else { &[] };
+            sent += self
+                .stream
+                .async_io(Interest::WRITABLE, || descriptors::send(&self.stream, &bytes[sent..], now))
+                .await?;
         }
         Ok(())
     }
 
     /// Waits for a message; `None` when the other end is gone.
     pub async fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
-        let mut descriptors = Vec::new();
+        let mut beside = Vec::new();
         let mut length = [0; 4];
-        if !self.fill(&mut length, &mut descriptors).await? {
+        if !self.fill(&mut length, &mut beside).await? {
             return Ok(None);
         }
         let length = u32::from_le_bytes(length) as usize;
@@ -69,19 +66,19 @@ impl Wire {
             return Err(io::Error::other(format!("a message of {length} bytes")));
         }
         let mut body = vec![0; length];
-        if !self.fill(&mut body, &mut descriptors).await? {
+        if !self.fill(&mut body, &mut beside).await? {
             return Ok(None);
         }
-        Ok(Some((serde_json::from_slice(&body).map_err(io::Error::other)?, descriptors)))
+        Ok(Some((serde_json::from_slice(&body).map_err(io::Error::other)?, beside)))
     }
 
     /// Fills `buffer`; false when the other end closed before its end.
-    async fn fill(&self, buffer: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<bool> {
+    async fn fill(&self, buffer: &mut [u8], beside: &mut Vec<OwnedFd>) -> io::Result<bool> {
         let mut filled = 0;
         while filled < buffer.len() {
             let read = self
                 .stream
-                .async_io(Interest::READABLE, || receive_some(&self.stream, &mut buffer[filled..], descriptors))
+                .async_io(Interest::READABLE, || descriptors::receive(&self.stream, &mut buffer[filled..], beside))
                 .await?;
             if read == 0 {
                 return Ok(false);
@@ -111,29 +108,10 @@ fn short(state: &Path) -> io::Result<(std::fs::File, std::path::PathBuf)> {
     Ok((folder, path))
 }
 
-fn send_some(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(io::Error::other(format!("more than {MAX_DESCRIPTORS} listeners cannot be handed over")));
-    }
-    Ok(sendmsg(stream.as_fd(), &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
-}
-
-fn receive_some(stream: &UnixStream, buffer: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let got = recvmsg(stream.as_fd(), &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            descriptors.extend(rights);
-        }
-    }
-    Ok(got.bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! One bridge network a landscape, its addresses cut from `docker.subnets`.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::labels::{Instance, landscape_of};
 use super::trouble::{CALL, Trouble, backend, judge, not_runnable, status, text, within};
 use crate::backend::Network;
 use crate::landscape::LandscapeId;
+use crate::private::ground::{gateway_of, overlap};
 
 /// The engine's options of a bridge.
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
@@ -64,54 +66,57 @@ impl Networks {
         let slot = Arc::clone(self.known.lock().entry(landscape.clone()).or_default());
         let mut known = slot.lock().await;
         let net = match &*known {
-            Some(net) => net.clone(),
-            None => match self.usable(up, landscape).await? {
+            Some(net) if self.is_wanted(net) => net.clone(),
+            before => match self.usable(up, landscape, before.is_none()).await? {
                 Some(found) => found,
                 None => self.make(up, subnets, landscape).await?,
             },
         };
         *known = Some(net.clone());
-        self.join(landscape, &net).await
+        let joined = self.join(landscape, &net).await;
+        joined.map_err(|e| backend(format!("the private network cannot be joined: {e}")).into())
     }
 
-    /// Has the router's part in a network that containers run on already.
+    /// Has the router's part in a network that containers run on already. Without it they run on.
     pub(super) async fn rejoin(&self, up: &Up, landscape: &LandscapeId) -> Result<(), Trouble> {
-        match self.find(up, landscape).await? {
-            Some(net) => self.join(landscape, &net).await.map(drop),
-            None => Ok(()),
+        if let Some(net) = self.find(up, landscape).await?
+            && let Err(e) = self.join(landscape, &net).await
+        {
+            tracing::warn!(%landscape, "what runs there cannot call other services yet: {e}");
         }
+        Ok(())
     }
 
-    async fn join(&self, landscape: &LandscapeId, net: &Net) -> Result<Joined, Trouble> {
+    async fn join(&self, landscape: &LandscapeId, net: &Net) -> io::Result<Joined> {
         let resolver = match (&self.private, net.gateway) {
-            (Some(private), Some(gateway)) if net.private => {
-                let joined = private.bridged(landscape, gateway).await;
-                Some(joined.map_err(|e| Trouble::from(backend(format!("the private network cannot be joined: {e}"))))?)
-            }
+            (Some(private), Some(gateway)) if net.private => Some(private.bridged(landscape, gateway).await?),
             _ => None,
         };
         Ok(Joined { id: net.id.clone(), resolver })
     }
 
+    /// Whether a network is as it would be made. One of before the private network is not.
+    fn is_wanted(&self, net: &Net) -> bool {
+        net.private || self.private.is_none()
+    }
+
     /// What is there, if containers can be put on it: one of before the private network is made anew, as
-    /// soon as nothing runs on it.
-    async fn usable(&self, up: &Up, landscape: &LandscapeId) -> Result<Option<Net>, Trouble> {
+    /// soon as nothing runs on it. Until then it is asked for each time, and told the first time: if that is `news`.
+    async fn usable(&self, up: &Up, landscape: &LandscapeId, news: bool) -> Result<Option<Net>, Trouble> {
         let Some(found) = self.find(up, landscape).await? else { return Ok(None) };
-        if found.private || self.private.is_none() {
+        if self.is_wanted(&found) {
             return Ok(Some(found));
         }
-        match within(CALL, up.docker.remove_network(&found.id)).await {
-            Ok(()) => Ok(None),
-            Err(e) if status(&e) == Some(404) => Ok(None),
-            Err(e) if status(&e) == Some(403) => {
-                tracing::warn!(
-                    %landscape,
-                    "its containers are on an older network: its services find each other by name once all were off"
-                );
-                Ok(Some(found))
-            }
-            Err(e) => Err(judge("remove an older network", &e)),
+        if remove(up, &found.id, "remove an older network").await?.is_none() {
+            return Ok(None);
         }
+        if news {
+            tracing::warn!(
+                %landscape,
+                "its containers are on an older network: its services find each other by name once all were off"
+            );
+        }
+        Ok(Some(found))
     }
 
     /// Forgets an id that the engine no longer knows.
@@ -132,12 +137,10 @@ impl Networks {
             }
             let slot = Arc::clone(self.known.lock().entry(landscape.clone()).or_default());
             let mut known = slot.lock().await;
-            match within(CALL, up.docker.remove_network(&id)).await {
-                Ok(()) => self.gone(&landscape, &mut known).await,
-                Err(e) if status(&e) == Some(404) => self.gone(&landscape, &mut known).await,
+            match remove(up, &id, "remove a network").await? {
+                None => self.gone(&landscape, &mut known).await,
                 // In use by a container that is still on its way out: the next sweep gets it.
-                Err(e) if status(&e) == Some(403) => tracing::debug!(%landscape, "the network stays: {}", text(&e)),
-                Err(e) => return Err(judge("remove a network", &e)),
+                Some(why) => tracing::debug!(%landscape, "the network stays: {why}"),
             }
         }
         Ok(())
@@ -180,8 +183,7 @@ impl Networks {
         for piece in pieces(subnets, &taken).take(ATTEMPTS) {
             match within(CALL, up.docker.create_network(self.request(landscape, piece))).await {
                 Ok(made) => {
-                    let gateway = gateway(piece);
-                    return Ok(Net { id: made.id, gateway, private: self.private.is_some() });
+                    return Ok(Net { id: made.id, gateway: gateway_of(piece), private: self.private.is_some() });
                 }
                 // The engine says so with different codes: 403 for a pool that overlaps, 409 for a name.
                 Err(e) if text(&e).contains("overlap") => last = Some(text(&e)),
@@ -204,7 +206,7 @@ impl Networks {
     }
 
     fn request(&self, landscape: &LandscapeId, piece: Ipv4Net) -> NetworkCreateRequest {
-        let gateway = gateway(piece).map(|g| g.addr().to_string());
+        let gateway = gateway_of(piece).map(|g| g.addr().to_string());
         let subnet = IpamConfig { subnet: Some(piece.to_string()), gateway, ..Default::default() };
         let options = self.private.as_ref().map(|private| {
             // By its name the router finds it; and nobody talks on it past the router.
@@ -222,9 +224,15 @@ impl Networks {
     }
 }
 
-/// The address of a network's bridge: its first one, with its size.
-fn gateway(net: Ipv4Net) -> Option<Ipv4Net> {
-    Ipv4Net::new(net.hosts().next()?, net.prefix_len()).ok()
+/// Removes a network; that it is gone already is no error. What the engine says where containers are on it, which
+/// keeps it.
+async fn remove(up: &Up, id: &str, what: &str) -> Result<Option<String>, Trouble> {
+    match within(CALL, up.docker.remove_network(id)).await {
+        Ok(()) => Ok(None),
+        Err(e) if status(&e) == Some(404) => Ok(None),
+        Err(e) if status(&e) == Some(403) => Ok(Some(text(&e))),
+        Err(e) => Err(judge(what, &e)),
+    }
 }
 
 /// What the engine's networks already use.
@@ -251,7 +259,6 @@ fn host_routes(table: &str) -> HashSet<Ipv4Net> {
 
 /// Free pieces of `subnets`, in order.
 fn pieces<'a>(subnets: &'a [IpNet], taken: &'a [Ipv4Net]) -> impl Iterator<Item = Ipv4Net> + 'a {
-    let overlaps = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
     let v4 = subnets.iter().filter_map(|n| match n {
         IpNet::V4(net) => Some(net.trunc()),
         IpNet::V6(_) => None,
@@ -260,8 +267,12 @@ fn pieces<'a>(subnets: &'a [IpNet], taken: &'a [Ipv4Net]) -> impl Iterator<Item 
         let size = PIECE.max(net.prefix_len());
         net.subnets(size).into_iter().flatten()
     })
-    .filter(move |piece| !taken.iter().any(|t| overlaps(piece, t)))
+    .filter(move |piece| !taken.iter().any(|t| overlap(*piece, *t)))
 }
+
+#[cfg(test)]
+#[path = "networks_tests.rs"]
+mod with_an_engine;
 
 #[cfg(test)]
 mod tests {

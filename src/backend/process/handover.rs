@@ -1,14 +1,10 @@
 //! The first byte that a shim gets, before its specification: with descriptors of network namespaces beside
 //! it, if it is to live in one.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
-};
+use crate::descriptors;
 
 const BYTE: [u8; 1] = [b'.'];
 
@@ -23,30 +19,19 @@ pub struct Network<Fd> {
 
 /// Sends it. The socket is new: there is room.
 pub fn send(to: &impl AsFd, network: Option<Network<BorrowedFd<'_>>>) -> io::Result<()> {
-    let descriptors: Vec<BorrowedFd<'_>> =
-        network.into_iter().flat_map(|n| [Some(n.namespace), n.hub]).flatten().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::Error::other("no room for a descriptor"));
-    }
-    sendmsg(to, &[IoSlice::new(&BYTE)], &mut control, SendFlags::NOSIGNAL)?;
+    let given: Vec<BorrowedFd<'_>> = network.into_iter().flat_map(|n| [Some(n.namespace), n.hub]).flatten().collect();
+    descriptors::send(to, &BYTE, &given)?;
     Ok(())
 }
 
 /// Receives it, blocking.
 pub fn receive(from: &impl AsFd) -> io::Result<Option<Network<OwnedFd>>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0; 1];
-    let received = recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    if received.bytes != 1 || byte != BYTE {
+    let (mut byte, mut given) = ([0; 1], Vec::new());
+    if descriptors::receive(from, &mut byte, &mut given)? != 1 || byte != BYTE {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the router hung up"));
     }
-    Ok(control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut all) => Some(Network { namespace: all.next()?, hub: all.next() }),
-        _ => None,
-    }))
+    let mut given = given.into_iter();
+    Ok(given.next().map(|namespace| Network { namespace, hub: given.next() }))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ mod tests;
 pub mod user;
 mod wire;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use ipnet::Ipv4Net;
@@ -40,7 +40,7 @@ pub use listen::{bind_udp, device_of, listen_tcp};
 pub use names::bridge_name;
 pub use namespace::Namespace;
 pub use nft::apply;
-pub use ranges::{Taken, pick_range};
+pub use ranges::{Taken, overlap, pick_range};
 use survey::RIGHTS;
 pub use survey::{Lack, Survey, forward, may_forward, rights};
 use wire::Wire;
@@ -52,27 +52,48 @@ pub fn index_of(interface: &str) -> io::Result<u32> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {interface}")))
 }
 
-/// Removes the interface at this end of a cable, whose other end is in a namespace that nothing is left of:
-/// the kernel takes its time to do so. That it is gone already is no error.
-pub fn cut(cable: &str) -> io::Result<()> {
+/// Removes an interface: a bridge, or this end of a cable whose other end is in a namespace that nothing is left
+/// of, where the kernel takes its time to do so. That it is gone already is no error.
+pub fn cut(interface: &str) -> io::Result<()> {
     let mut wire = Wire::open()?;
-    match wire.link(cable)? {
+    match wire.link(interface)? {
         Some(link) => wire.remove_link(link.index).or_else(gone),
         None => Ok(()),
     }
 }
 
-/// The address of a bridge, with the size of its net, if any replica is on it.
-pub fn in_use(bridge: &str) -> io::Result<Option<Ipv4Net>> {
+/// The bridges that anything is on, whoever made them, each with its address and the size of its net.
+pub fn bridges_in_use() -> io::Result<HashMap<String, Ipv4Net>> {
     let mut wire = Wire::open()?;
     let links = wire.links()?;
-    let Some(index) = links.iter().find(|link| link.name == bridge && link.is_bridge).map(|link| link.index) else {
-        return Ok(None);
-    };
-    if !links.iter().any(|link| link.bridge == Some(index)) {
-        return Ok(None);
-    }
-    Ok(wire.addresses()?.into_iter().find(|(of, _)| *of == index).map(|(_, address)| address))
+    let used: HashSet<u32> = links.iter().filter_map(|link| link.bridge).collect();
+    let bridges = links.into_iter().filter(|link| link.is_bridge && used.contains(&link.index));
+    let addresses = wire.addresses()?;
+    let address = |of: u32| addresses.iter().find(|(index, _)| *index == of).map(|(_, address)| *address);
+    Ok(bridges.filter_map(|link| Some((link.name, address(link.index)?))).collect())
+}
+
+/// A bridge of a router, and the interfaces of cables on it: to replicas, also to those that have ended just now.
+struct Bridge {
+    name: String,
+    cables: Vec<String>,
+}
+
+/// The bridges of an instance, also those of earlier routers.
+fn bridges_of(instance: &str) -> io::Result<Vec<Bridge>> {
+    let links = Wire::open()?.links()?;
+    let prefix = names::bridge_prefix(instance);
+    let ours = links.iter().filter(|link| link.is_bridge && link.name.starts_with(&prefix));
+    let on = |bridge: u32| links.iter().filter(move |link| link.bridge == Some(bridge)).map(|link| link.name.clone());
+    Ok(ours.map(|link| Bridge { name: link.name.clone(), cables: on(link.index).collect() }).collect())
+}
+
+/// Removes the bridges of an instance that no replica is on, but those that are `kept`. The first failure is told,
+/// after all were tried.
+pub fn remove_unused(instance: &str, kept: &HashSet<String>) -> io::Result<()> {
+    let all = bridges_of(instance)?.into_iter();
+    let unused = all.filter(|bridge| bridge.cables.is_empty() && !kept.contains(&bridge.name));
+    unused.map(|bridge| cut(&bridge.name)).fold(Ok(()), Result::and)
 }
 
 fn gone(error: io::Error) -> io::Result<()> {
@@ -82,6 +103,11 @@ fn gone(error: io::Error) -> io::Result<()> {
 /// The addresses that this machine uses beside those of `instance`: what [`pick_range`] must avoid.
 pub fn taken(instance: &str) -> io::Result<Vec<Taken>> {
     ranges::taken(&mut Wire::open()?, &names::bridge_prefix(instance))
+}
+
+/// The addresses that this machine uses beside those of this one bridge: what its own must avoid.
+pub fn taken_beside(bridge: &str) -> io::Result<Vec<Taken>> {
+    ranges::taken(&mut Wire::open()?, bridge)
 }
 
 /// Whether these ranges are apart and nothing on this machine uses them beside `instance`; of those to `cut`
@@ -116,11 +142,6 @@ impl Ground {
         Ok(Self { instance: instance.to_owned(), range, loopback })
     }
 
-    /// The virtual addresses.
-    pub fn range(&self) -> Ipv4Net {
-        self.range
-    }
-
     /// Sees to a bridge of that name (see [`bridge_name`]) which is up and has `gateway`, an address with
     /// the size of its net, as its only address. Adopts the one of an earlier router.
     pub fn ensure_bridge(&self, name: &str, gateway: Ipv4Net) -> io::Result<()> {
@@ -146,33 +167,11 @@ impl Ground {
         wire.set_up(link.index)
     }
 
-    /// Removes a bridge; that it is gone already is no error. Its replicas lose their network.
-    pub fn remove_bridge(&self, name: &str) -> io::Result<()> {
-        let mut wire = Wire::open()?;
-        match wire.link(name)? {
-            Some(link) => wire.remove_link(link.index),
-            None => Ok(()),
-        }
-    }
-
     /// The bridges of this instance, also those of earlier routers: their names, and whether any replica
     /// is on it.
     pub fn bridges(&self) -> io::Result<Vec<(String, bool)>> {
-        let links = Wire::open()?.links()?;
-        let used: HashSet<u32> = links.iter().filter_map(|link| link.bridge).collect();
-        let prefix = names::bridge_prefix(&self.instance);
-        let ours = links.into_iter().filter(|link| link.is_bridge && link.name.starts_with(&prefix));
-        Ok(ours.map(|link| (link.name, used.contains(&link.index))).collect())
-    }
-
-    /// The interfaces of cables to replicas, also of those that have ended just now.
-    fn cables(&self) -> io::Result<Vec<String>> {
-        let links = Wire::open()?.links()?;
-        let prefix = names::bridge_prefix(&self.instance);
-        let bridges: HashSet<u32> =
-            links.iter().filter(|link| link.is_bridge && link.name.starts_with(&prefix)).map(|l| l.index).collect();
-        let on_one = links.into_iter().filter(|link| link.bridge.is_some_and(|bridge| bridges.contains(&bridge)));
-        Ok(on_one.map(|link| link.name).collect())
+        let all = bridges_of(&self.instance)?;
+        Ok(all.into_iter().map(|bridge| (bridge.name, !bridge.cables.is_empty())).collect())
     }
 
     /// Removes what is unused: cables on its bridges but those that are `kept`, bridges without replicas, and
@@ -185,12 +184,13 @@ impl Ground {
                 result = done;
             }
         };
-        for cable in self.cables()?.iter().filter(|cable| !kept.contains(*cable)) {
-            keep(cut(cable));
+        let cables = bridges_of(&self.instance)?.into_iter().flat_map(|bridge| bridge.cables);
+        for cable in cables.filter(|cable| !kept.contains(cable)) {
+            keep(cut(&cable));
         }
         let mut left = Vec::new();
         for (name, used) in self.bridges()? {
-            if used { left.push(name) } else { keep(self.remove_bridge(&name)) }
+            if used { left.push(name) } else { keep(cut(&name)) }
         }
         if left.is_empty() && !containers {
             keep(apply(&filter::removal(&self.instance)));

@@ -41,11 +41,6 @@ impl Namespace {
         open(&format!("/proc/{pid}/ns/net")).map(Self)
     }
 
-    /// Another handle of the same namespace.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
     /// The namespace that a socket belongs to.
     pub fn of_socket(socket: &impl AsFd) -> io::Result<Self> {
         /// Of `<linux/sockios.h>`.

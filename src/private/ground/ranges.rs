@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::links::names_of;
 use super::names::is_bridge_name;
@@ -70,8 +70,10 @@ pub(super) fn check(whole: &[Ipv4Net], cut: &[Ipv4Net], taken: &[Taken]) -> Resu
     Ok(())
 }
 
-fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
-    one.contains(&other.network()) || other.contains(&one.network())
+/// Whether these networks have an address in common.
+pub fn overlap(one: impl Into<IpNet>, other: impl Into<IpNet>) -> bool {
+    let (one, other) = (one.into(), other.into());
+    one.contains(&other) || other.contains(&one)
 }
 
 #[cfg(test)]
