@@ -80,6 +80,7 @@ impl Backends {
         match kind {
             BackendKind::Process => Some(self.process.clone()),
             BackendKind::Docker => self.docker.lock().clone().map(|d| d as Arc<dyn Backend>),
+            BackendKind::Kubernetes => None,
         }
     }
 
@@ -97,6 +98,7 @@ impl Backends {
         match kind {
             BackendKind::Process => true,
             BackendKind::Docker => settings.docker.on_exit == OnExit::Stop,
+            BackendKind::Kubernetes => settings.kubernetes.on_exit == OnExit::Stop,
         }
     }
 

@@ -92,6 +92,7 @@ fn behind(settings: &Settings, to: &Destination) -> Option<Behind> {
         backend: match policy.backend {
             BackendKind::Process => "process",
             BackendKind::Docker => "docker",
+            BackendKind::Kubernetes => "kubernetes",
         },
         mode: match policy.mode {
             Mode::OffWhenUnused => "off-when-unused",

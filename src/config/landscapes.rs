@@ -241,6 +241,7 @@ impl Reader<'_> {
         let allowances = |service: &str| match layers.backend(service) {
             BackendKind::Process => Allowances { root: self.settings.process.allow_root, shares_ports: true },
             BackendKind::Docker => Allowances { root: self.settings.docker.allow_root, shares_ports: false },
+            BackendKind::Kubernetes => Allowances { root: self.settings.kubernetes.allow_root, shares_ports: false },
         };
         let context = Context {
             home: &entry.home,

@@ -8,7 +8,6 @@ pub(super) fn feature(key: &str) -> Option<&'static str> {
         }
         "proxyProtocol" => "the PROXY protocol",
         "cluster" | "peers" | "gossip" => "several routers as one",
-        "kubernetes" | "kubeconfig" | "attach" => "the Kubernetes backend",
         "traces" | "tracing" | "otlp" => "traces",
         "requestRecords" | "requests" | "records" => "request records",
         "usage" | "usageEvents" => "usage events",

@@ -7,7 +7,8 @@ use super::defaults as d;
 use super::model::{self, Defaults, Router, ServiceHold as HoldModel};
 use super::scalar::{Positive, Time};
 use super::settings::{
-    BackendKind, HalfClosed, Mode, Policy, Protocol, ServiceHold, Sticky, TrafficRule, WakeRule, WhenIdle,
+    Attach, AttachKind, BackendKind, HalfClosed, Mode, Policy, Protocol, ServiceHold, Sticky, TrafficRule, WakeRule,
+    WhenIdle,
 };
 use super::validate::bytes;
 
@@ -44,6 +45,7 @@ impl<'m> Layers<'m> {
         match chosen {
             None | Some(model::Backend::Process) => BackendKind::Process,
             Some(model::Backend::Docker) => BackendKind::Docker,
+            Some(model::Backend::Kubernetes) => BackendKind::Kubernetes,
         }
     }
 
@@ -62,6 +64,7 @@ impl<'m> Layers<'m> {
             stop_grace: time(self.pick(name, |s| s.stop_grace, |d| d.stop_grace), d::STOP_GRACE),
             drain_timeout: time(self.pick(name, |s| s.drain_timeout, |d| d.drain_timeout), d::DRAIN_TIMEOUT),
             backend: self.backend(name),
+            attach: self.service(name).and_then(|s| s.attach.as_ref()).and_then(attach),
             depends_on: self
                 .service(name)
                 .map(|s| s.depends_on.iter().map(|n| n.as_str().into()).collect())
@@ -105,6 +108,16 @@ impl<'m> Layers<'m> {
     fn in_hold<T>(&self, name: &str, get: impl Fn(&'m HoldModel) -> Option<T>) -> Option<T> {
         self.pick(name, |s| get(&s.hold), |d| get(&d.hold))
     }
+}
+
+/// `None` where it is not one of both, which is told elsewhere.
+fn attach(given: &model::Attach) -> Option<Attach> {
+    let (kind, name) = match (&given.deployment, &given.stateful_set) {
+        (Some(name), None) => (AttachKind::Deployment, name),
+        (None, Some(name)) => (AttachKind::StatefulSet, name),
+        _ => return None,
+    };
+    Some(Attach { kind, name: name.clone(), namespace: given.namespace.clone() })
 }
 
 fn protocols(service: &model::Service) -> Vec<(u16, Protocol)> {

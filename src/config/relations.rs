@@ -25,6 +25,13 @@ pub(super) fn check(spec: &LandscapeSpec, landscape: &model::Landscape, at: &str
                     .help(format!("it has {}", listed(spec.ports.iter().map(|p| p.number.to_string()))));
             }
         }
+        if let Some(attach) = &service.attach {
+            let path = format!("{path}.attach");
+            if attach.deployment.is_some() == attach.stateful_set.is_some() {
+                c.error(&path, "expected one of `deployment` and `statefulSet`")
+                    .help("such as `attach: { deployment: shop-api }`");
+            }
+        }
         for (i, needed) in service.depends_on.iter().enumerate() {
             let path = field::index(&format!("{path}.dependsOn"), i);
             match spec.services.get(needed.as_str()) {

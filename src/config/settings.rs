@@ -42,6 +42,8 @@ pub struct Settings {
     pub process: ProcessSettings,
     /// Docker backend.
     pub docker: DockerSettings,
+    /// Kubernetes backend.
+    pub kubernetes: KubernetesSettings,
     /// The network between services; `None` switches it off.
     pub private: Option<PrivateSettings>,
     /// Every landscape of the file, in its order.
@@ -78,6 +80,8 @@ pub struct Policy {
     pub drain_timeout: Duration,
     /// Which backend runs it.
     pub backend: BackendKind,
+    /// The workload that stands for it, on Kubernetes.
+    pub attach: Option<Attach>,
     /// Services that have to be awake with it, of the same landscape.
     pub depends_on: Vec<Arc<str>>,
     /// For a service without a public route: whether a routed service's being awake wakes it.
@@ -143,6 +147,8 @@ pub enum BackendKind {
     Process,
     /// A Docker Engine.
     Docker,
+    /// A Kubernetes cluster.
+    Kubernetes,
 }
 
 /// A class of requests that are not use.
@@ -311,6 +317,54 @@ pub struct DockerSettings {
     pub allow_root: bool,
     /// Credentials by registry host.
     pub registries: Vec<(String, Registry)>,
+}
+
+/// Kubernetes backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KubernetesSettings {
+    /// A kubeconfig file; `None`: the pod's own service account, else `KUBECONFIG`, else the user's.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig; `None`: its current one.
+    pub context: Option<String>,
+    /// Where workloads are; `None`: the context's, or the router's own.
+    pub namespace: Option<String>,
+    /// The image that runs Reactives; `None`: they are not runnable on Kubernetes.
+    pub base: Option<String>,
+    /// Named bases.
+    pub bases: Vec<(String, String)>,
+    /// The PersistentVolumeClaim of a landscape's shared file system, `{id}` standing for its id; `None`:
+    /// what needs the file system is not runnable.
+    pub claim: Option<String>,
+    /// Secrets that images are pulled with, beside those made of `registries`.
+    pub image_pull_secrets: Vec<String>,
+    /// When an image is pulled.
+    pub pull: Pull,
+    /// What happens to replicas when the router ends.
+    pub on_exit: OnExit,
+    /// Whether `runAsUser: 0` is allowed.
+    pub allow_root: bool,
+    /// Credentials by registry host.
+    pub registries: Vec<(String, Registry)>,
+}
+
+/// An existing workload that stands for a service: the router changes its replica count alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Attach {
+    /// What it is.
+    pub kind: AttachKind,
+    /// Its name.
+    pub name: String,
+    /// Where it is; `None`: where the backend's workloads are.
+    pub namespace: Option<String>,
+}
+
+/// Kinds of workloads with a scale subresource that can be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttachKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
 }
 
 /// When an image is pulled.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::checks::Checks;
@@ -12,8 +13,8 @@ use super::defaults as d;
 use super::model;
 use super::scalar::{Cidr, Host, Prefix, Scalar, Size};
 use super::settings::{
-    AccessLog, DockerSettings, Domain, Hold, Limits, Listen, OnExit, PrivateSettings, ProcessSettings, Pull, Registry,
-    Settings, Timeouts,
+    AccessLog, DockerSettings, Domain, Hold, KubernetesSettings, Limits, Listen, OnExit, PrivateSettings,
+    ProcessSettings, Pull, Registry, Settings, Timeouts,
 };
 use crate::landscape::{Plan, Plans};
 use crate::private::ground::overlap;
@@ -25,6 +26,7 @@ pub(super) fn settings(router: &model::Router, c: &mut Checks<'_>) -> Settings {
     if dev_domain.starts_with("*.") {
         c.error("devDomain", "expected a host name without `*`").help("ids come before it by themselves");
     }
+    let registries = registries(router, c);
     Settings {
         state: c.resolve(router.state.as_deref().unwrap_or(d::STATE)),
         listen: listen(router, c),
@@ -39,7 +41,8 @@ pub(super) fn settings(router: &model::Router, c: &mut Checks<'_>) -> Settings {
         headless_allow: networks(&router.headless.allow).into(),
         access_log: access_log(router.access_log.as_ref(), c),
         process: process(router, c),
-        docker: docker(router, c),
+        docker: docker(router, &registries, c),
+        kubernetes: kubernetes(router, registries, c),
         private: private(router, c),
         landscapes: Vec::new(),
     }
@@ -311,7 +314,7 @@ fn docker_subnets(router: &model::Router) -> Vec<IpNet> {
     }
 }
 
-fn docker(router: &model::Router, c: &mut Checks<'_>) -> DockerSettings {
+fn docker(router: &model::Router, registries: &[(String, Registry)], c: &mut Checks<'_>) -> DockerSettings {
     let docker = &router.docker;
     let subnets = docker_subnets(router);
     for (i, net) in subnets.iter().enumerate() {
@@ -325,27 +328,81 @@ fn docker(router: &model::Router, c: &mut Checks<'_>) -> DockerSettings {
         }
     }
     let host = docker.host.as_deref().map(|h| docker_host(h, c));
-    for (name, image) in &docker.bases {
-        if image.trim().is_empty() {
-            c.error(&field::key("docker.bases", name), "expected an image").help("such as `ubuntu:24.04`");
-        }
-    }
+    let bases = bases("docker.bases", &docker.bases, c);
     DockerSettings {
         host,
         base: docker.base.clone(),
-        bases: docker.bases.iter().map(|(name, image)| (name.clone(), image.clone())).collect(),
+        bases,
         subnets,
-        pull: match docker.pull {
-            None | Some(model::Pull::IfNotPresent) => Pull::IfNotPresent,
-            Some(model::Pull::Always) => Pull::Always,
-            Some(model::Pull::Never) => Pull::Never,
-        },
-        on_exit: match docker.on_exit {
-            None | Some(model::OnExit::Leave) => OnExit::Leave,
-            Some(model::OnExit::Stop) => OnExit::Stop,
-        },
+        pull: pull(docker.pull),
+        on_exit: on_exit(docker.on_exit),
         allow_root: docker.allow_root,
-        registries: registries(router, c),
+        registries: registries.to_vec(),
+    }
+}
+
+fn kubernetes(router: &model::Router, registries: Vec<(String, Registry)>, c: &mut Checks<'_>) -> KubernetesSettings {
+    let kubernetes = &router.kubernetes;
+    for (key, name) in [("context", &kubernetes.context), ("claim", &kubernetes.claim)] {
+        if name.as_deref().is_some_and(|name| name.trim().is_empty()) {
+            c.error(&format!("kubernetes.{key}"), "expected a name, found nothing");
+        }
+    }
+    let labels = kubernetes.namespace.iter().map(|name| ("kubernetes.namespace".to_owned(), name));
+    let secrets = kubernetes.image_pull_secrets.iter().enumerate();
+    for (path, name) in labels.chain(secrets.map(|(i, name)| (field::index("kubernetes.imagePullSecrets", i), name))) {
+        if !is_object_name(name) {
+            c.error(&path, format!("expected the name of a Kubernetes object, found {}", quote(name)))
+                .help("lower-case letters, digits, `-` and `.`");
+        }
+    }
+    KubernetesSettings {
+        kubeconfig: kubernetes.kubeconfig.as_deref().map(|path| c.resolve(path)),
+        context: kubernetes.context.clone(),
+        namespace: kubernetes.namespace.clone(),
+        base: kubernetes.base.clone(),
+        bases: bases("kubernetes.bases", &kubernetes.bases, c),
+        claim: kubernetes.claim.clone(),
+        image_pull_secrets: kubernetes.image_pull_secrets.clone(),
+        pull: pull(kubernetes.pull),
+        on_exit: on_exit(kubernetes.on_exit),
+        allow_root: kubernetes.allow_root,
+        registries,
+    }
+}
+
+/// Whether objects can be called so: a DNS subdomain (RFC 1123).
+fn is_object_name(name: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+fn bases(at: &str, given: &IndexMap<String, String>, c: &mut Checks<'_>) -> Vec<(String, String)> {
+    for (name, image) in given {
+        if image.trim().is_empty() {
+            c.error(&field::key(at, name), "expected an image").help("such as `ubuntu:24.04`");
+        }
+    }
+    given.iter().map(|(name, image)| (name.clone(), image.clone())).collect()
+}
+
+fn pull(given: Option<model::Pull>) -> Pull {
+    match given {
+        None | Some(model::Pull::IfNotPresent) => Pull::IfNotPresent,
+        Some(model::Pull::Always) => Pull::Always,
+        Some(model::Pull::Never) => Pull::Never,
+    }
+}
+
+fn on_exit(given: Option<model::OnExit>) -> OnExit {
+    match given {
+        None | Some(model::OnExit::Leave) => OnExit::Leave,
+        Some(model::OnExit::Stop) => OnExit::Stop,
     }
 }
 

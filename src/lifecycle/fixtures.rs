@@ -56,6 +56,7 @@ pub fn policy() -> Policy {
         },
         traffic: Arc::from([]),
         idle_bytes: None,
+        attach: None,
         protocols: Vec::new(),
     }
 }

@@ -287,6 +287,7 @@ fn policy(options: u8) -> Policy {
         },
         traffic: Arc::from([]),
         idle_bytes: None,
+        attach: None,
     }
 }
 

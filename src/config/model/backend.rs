@@ -73,6 +73,62 @@ pub struct Docker {
     pub allow_root: bool,
 }
 
+/// The Kubernetes backend. Every service becomes a Deployment of its own, unless it is attached to a
+/// workload that is there.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Kubernetes {
+    /// A kubeconfig file. Default: the pod's own service account where the router runs in a cluster, else
+    /// `KUBECONFIG`, else `~/.kube/config`.
+    #[schemars(length(min = 1))]
+    pub kubeconfig: Option<String>,
+    /// A context of the kubeconfig. Default: its current one.
+    #[schemars(length(min = 1))]
+    pub context: Option<String>,
+    /// Where workloads are. Default: the context's namespace, in a cluster the router's own.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// The image that runs Reactives, `prepare` and `test`. Without one they do not run on Kubernetes.
+    #[schemars(length(min = 1))]
+    pub base: Option<String>,
+    /// Images of named bases.
+    #[serde(default)]
+    pub bases: IndexMap<String, String>,
+    /// The PersistentVolumeClaim that holds a landscape's shared file system; `{id}` stands for the
+    /// landscape's id. Without one, services that use the file system do not run on Kubernetes.
+    #[schemars(length(min = 1))]
+    pub claim: Option<String>,
+    /// Names of Secrets that images are pulled with, beside those of `registries`.
+    #[serde(default)]
+    pub image_pull_secrets: Vec<String>,
+    /// When an image is pulled.
+    #[schemars(extend("default" = "ifNotPresent"))]
+    pub pull: Option<Pull>,
+    /// What happens to replicas when the router ends.
+    #[schemars(extend("default" = "leave"))]
+    pub on_exit: Option<OnExit>,
+    /// Allows `runAsUser: 0`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub allow_root: bool,
+}
+
+/// The workload in a cluster that stands for a service: one of `deployment` and `statefulSet`. The router
+/// changes its number of replicas, and nothing else of it.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Attach {
+    /// The name of a Deployment.
+    #[schemars(length(min = 1))]
+    pub deployment: Option<String>,
+    /// The name of a StatefulSet.
+    #[schemars(length(min = 1))]
+    pub stateful_set: Option<String>,
+    /// Where it is. Default: `kubernetes.namespace`.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::defaults as d;
 use super::scalar::{Address, AdminAddress, Cidr, EnvValue, Host, Id, Positive, Prefix, Profile, Scalar, Size, Time};
 
-pub use backend::{Docker, Namespaces, OnExit, Process, Pull};
+pub use backend::{Attach, Docker, Kubernetes, Namespaces, OnExit, Process, Pull};
 pub use private::{Private, PrivateSettings, Protocol};
 pub use service::{Defaults, Mode, PauseThen, Service, ServiceHold, Sticky, Then, Wake, WhenIdle, WhenIdleWord};
 pub use traffic::{Answer, Traffic, TrafficRule};
@@ -96,6 +96,9 @@ pub struct Router {
     /// The Docker backend.
     #[serde(default)]
     pub docker: Docker,
+    /// The Kubernetes backend.
+    #[serde(default)]
+    pub kubernetes: Kubernetes,
     /// The network between services.
     pub private: Option<Private>,
     /// The landscapes to serve.
@@ -131,6 +134,8 @@ pub enum Backend {
     Process,
     /// A Docker Engine.
     Docker,
+    /// A Kubernetes cluster.
+    Kubernetes,
 }
 
 /// Requests that wait for a service that starts.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Backend, HalfClosed, TrafficRule};
+use super::{Attach, Backend, HalfClosed, TrafficRule};
 use crate::config::defaults as d;
 use crate::config::scalar::{Positive, Size, Time};
 
@@ -140,6 +140,8 @@ policy!(
         /// Services of the same landscape that are awake whenever it is.
         #[serde(default)]
         depends_on: Vec<String>,
+        /// On Kubernetes, the workload that runs it already: its ci.yml says ports and paths, and is not deployed.
+        attach: Option<Attach>,
         /// What its ports speak when other services call them: port to `http` or `tcp`. Default: told from
         /// the first bytes of each connection.
         #[serde(default)]

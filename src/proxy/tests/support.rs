@@ -65,6 +65,7 @@ pub fn policy() -> Policy {
         },
         traffic: Arc::new([]),
         idle_bytes: None,
+        attach: None,
         protocols: Vec::new(),
     }
 }
