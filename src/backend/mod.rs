@@ -8,6 +8,7 @@
 mod container;
 pub mod docker;
 mod door;
+pub mod kubernetes;
 mod network;
 pub mod process;
 mod reference;
