@@ -243,7 +243,7 @@ mod tests {
         .unwrap();
         let hub = from_docker("docker.io", &config).await.unwrap().unwrap();
         assert_eq!((hub.username.as_deref(), hub.password.as_deref()), (Some("u"), Some("p:p")));
-        assert_eq!(hub.serveraddress.as_deref(), Some(HUB));
+        assert_eq!(hub.serveraddress.as_deref(), Some("https://index.docker.io/v1/"));
         assert_eq!(from_docker("t.io", &config).await.unwrap().unwrap().identitytoken.as_deref(), Some("x"));
         assert_eq!(from_docker("e.io", &config).await.unwrap(), None);
         assert_eq!(from_docker("other.io", &config).await.unwrap(), None);

@@ -175,3 +175,95 @@ fn digits(text: &str) -> String {
     let sum = Sha256::digest(text.as_bytes());
     sum.iter().take(DIGITS / 2).map(|b| format!("{b:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(landscape: &str, service: &str) -> String {
+        workload(&ServiceKey::new(landscape, service))
+    }
+
+    #[test]
+    fn plain_names_stay_as_they_are() {
+        assert_eq!(name("4711", "web"), "ws-server-4711-web");
+        assert_eq!(name("4711", "my-web"), "ws-server-4711-my-web");
+        assert_eq!(landscape("4711"), "ws-4711");
+        assert_eq!(landscape("my-shop"), "ws-my-shop");
+        assert_eq!(pull_secret("4711"), "ws-pull-4711");
+        assert_eq!(job("4711", Stage::Test, "x1"), "ws-job-4711-test-x1");
+    }
+
+    #[test]
+    fn what_could_be_two_has_a_digest() {
+        assert_ne!(name("a-b", "c"), name("a", "b-c"));
+        assert_eq!(name("a", "b-c"), "ws-server-a-b-c");
+        assert_eq!(name("a-b", "c"), "ws-server-a-b-c-4e84717d75");
+        // A service that is called like it.
+        assert_ne!(name("a", "b-c-4e84717d75"), name("a-b", "c"));
+        assert_ne!(name("A", "web"), name("a", "web"));
+        assert_ne!(name("4711", "DP default DB"), name("4711", "dp-default-db"));
+        assert!(name("4711", "DP default DB").starts_with("ws-server-4711-dp-default-db-"));
+    }
+
+    #[test]
+    fn the_longest_are_cut_and_told_apart() {
+        let (id, service) = ("a".repeat(42), "b".repeat(31));
+        let (one, other) = (name(&id, &format!("{service}1")), name(&id, &format!("{service}2")));
+        assert_eq!((one.len(), other.len()), (59, 59));
+        assert_ne!(one, other);
+        assert!(landscape(&id).len() <= 63 && job(&id, Stage::Prepare, "x1y2z3").len() <= 63);
+    }
+
+    #[test]
+    fn labels_hold_what_they_can() {
+        let marked = labels("prod.1", &ServiceKey::new("4711", "web"));
+        let expected = [(MANAGED_BY, "landscape-router"), (INSTANCE, "prod.1"), (LANDSCAPE, "4711"), (SERVICE, "web")];
+        assert_eq!(marked, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert_eq!(
+            selector("prod.1"),
+            "app.kubernetes.io/managed-by=landscape-router,landscape-router/instance=prod.1"
+        );
+        let odd = ServiceKey::new("4711", "DP default DB");
+        assert_ne!(label_value(&odd.service), label_value("DP-default-DB"));
+        assert_eq!(service_of(&annotations(&odd)), Some(odd));
+        assert_eq!(service_of(&BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn keys_of_secrets_are_file_names() {
+        for name in ["PASS", "my.dotted-name", "_x", ".hidden"] {
+            assert_eq!(secret_key(name), name);
+        }
+        for name in ["a b", "", ".", "..", "..data", "ä", &"x".repeat(300)] {
+            let key = secret_key(name);
+            assert!(key.starts_with('v') && key.len() <= 253 && key != name, "{key}");
+        }
+        assert_ne!(secret_key("a b"), secret_key("a_b"));
+    }
+
+    proptest! {
+        #[test]
+        fn names_and_values_are_valid(landscape in ".{0,80}", service in ".{0,80}") {
+            let dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            for name in [name(&landscape, &service), super::landscape(&landscape), pull_secret(&landscape), job(&landscape, Stage::Test, &service)] {
+                prop_assert!(!name.is_empty() && name.len() <= 63, "{}", name);
+                prop_assert!(name.chars().all(|c| dns(c) || c == '-'), "{}", name);
+                prop_assert!(name.starts_with(dns) && name.ends_with(dns), "{}", name);
+            }
+            let value = label_value(&service);
+            let plain = |c: char| c.is_ascii_alphanumeric();
+            prop_assert!(value.len() <= 63 && value.starts_with(plain) && value.ends_with(plain), "{}", value);
+            prop_assert!(value.chars().all(|c| plain(c) || matches!(c, '-' | '_' | '.')), "{}", value);
+        }
+
+        #[test]
+        fn no_two_services_have_one_name(
+            (a, b) in ("[ab0-]{1,5}", "[ab0-]{1,5}"),
+            (c, d) in ("[ab0-]{1,5}", "[ab0-]{1,5}"),
+        ) {
+            prop_assert_eq!(name(&a, &b) == name(&c, &d), (a, b) == (c, d));
+        }
+    }
+}

@@ -118,3 +118,6 @@ fn ground(settings: &KubernetesSettings) -> Ground<'_> {
         allow_root: settings.allow_root,
     }
 }
+
+#[cfg(test)]
+mod tests;
