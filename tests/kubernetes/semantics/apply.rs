@@ -113,7 +113,11 @@ fn lists_are_merged_by_their_keys() {
     let at = format!("{}?fieldManager=person", town.path("deployments", "web"));
     town.client.call("PATCH", &at, "application/strategic-merge-patch+json", Some(&add)).good();
     web.set("/spec/template/spec/containers/0/env", json!([{ "name": "A", "value": "9" }]));
-    web.remove("/spec/template/spec/containers/0/readinessProbe");
+    // Before 1.21 a structure that is no longer named left its defaults behind, which are not valid alone.
+    let whole = town.minor >= 21;
+    if whole {
+        web.remove("/spec/template/spec/containers/0/readinessProbe");
+    }
     let next = town.apply("deployments", &web, "router", true).good();
     let containers = next.list("/spec/template/spec/containers");
     let app = containers.iter().find(|c| c["name"] == "app").unwrap();
@@ -122,7 +126,7 @@ fn lists_are_merged_by_their_keys() {
     env.sort();
     assert_eq!(env, ["A=9", "C=3"], "B was ours and is gone, C is the other's");
     assert!(containers.iter().any(|c| c["name"] == "side"));
-    assert!(app["readinessProbe"].is_null(), "gone with its defaults: {app}");
+    assert!(!whole || app["readinessProbe"].is_null(), "gone with its defaults: {app}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn a_deletion_keeps_to_its_preconditions() {
     town.create("configmaps", &config("one", "red")).good();
     let other = json!({ "preconditions": { "uid": "00000000-0000-4000-a000-000000000000" } });
     let message = town.delete("configmaps", "one", &other).refused(409, "Conflict");
-    assert!(message.contains("Precondition failed: UID in precondition"), "{message}");
+    assert!(message.contains("does not match the UID in record"), "{message}");
     let uid = town.get("configmaps", "one").good().uid().to_owned();
     town.delete("configmaps", "one", &json!({ "preconditions": { "uid": uid } })).good();
 }
