@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use crate::fixture::kinds;
 use crate::fixture::object::Object;
 
+/// What tells the tests' own requests from the router's.
+pub const AGENT: &str = "landscape-router-tests";
+
 /// What came back.
 #[derive(Debug)]
 pub struct Reply {
@@ -57,7 +60,7 @@ impl Client {
     /// Any request.
     pub fn call(&self, method: &str, path: &str, content: &str, body: Option<&Value>) -> Reply {
         let bytes = body.map(|b| b.to_string().into_bytes()).unwrap_or_default();
-        let request = http::Request::builder().method(method).uri(path);
+        let request = http::Request::builder().method(method).uri(path).header("user-agent", AGENT);
         let request = if content.is_empty() { request } else { request.header("content-type", content) };
         let request = request.body(Body::from(bytes)).unwrap();
         self.runtime.block_on(async {
@@ -73,7 +76,7 @@ impl Client {
     pub fn watch(&self, path: &str) -> Events {
         let (to, from) = mpsc::channel();
         let client = self.client.clone();
-        let request = http::Request::get(path).body(Body::empty()).unwrap();
+        let request = http::Request::get(path).header("user-agent", AGENT).body(Body::empty()).unwrap();
         self.runtime.spawn(async move {
             let answer = match client.send(request).await {
                 Ok(answer) => answer,

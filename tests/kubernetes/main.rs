@@ -8,6 +8,7 @@ mod support;
 
 mod client;
 mod semantics;
+mod suite;
 mod town;
 
 /// Not a test: a cluster to play with, for as many seconds as `FIXTURE_SECONDS` says.
