@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::rig::{Rig, ci, requests, service};
-use crate::need_fixture;
 use crate::support::{Load, Router, figure};
+use crate::town::Town;
+use crate::{need_a_server_to_stop, need_fixture};
 
 /// How long the API server is away: 60 s is what is promised, which `LANDSCAPE_ROUTER_TEST_ABSENCE` can ask for.
 fn absence() -> Duration {
@@ -14,7 +15,7 @@ fn absence() -> Duration {
 
 fn rig(hold: &str) -> Rig {
     let text = ci(&[service("web", 3, "/", ""), service("cold", 1, "/cold", "")]);
-    Rig::new(&format!("hold: {{ timeout: {hold} }}"), &text)
+    Rig::of(Town::alone(), &format!("hold: {{ timeout: {hold} }}"), "pull: never", &text)
 }
 
 fn up(rig: &Rig) -> Router {
@@ -27,13 +28,13 @@ fn up(rig: &Rig) -> Router {
 
 #[test]
 fn without_an_api_server_warm_traffic_is_unharmed_and_cold_requests_are_told() {
-    need_fixture!("its API server is not ours to kill");
+    need_a_server_to_stop!();
     let mut rig = rig("2s");
     let router = up(&rig);
     let before = rig.pod_names("web");
     let load = Load::start(router.http, "shop.localhost", "/sleep/5", 4, Duration::from_millis(2));
     load.await_more(50);
-    rig.town.fixture_mut().kill();
+    rig.town.stop_api();
     let killed = Instant::now();
     let mut asked = 0;
     while killed.elapsed() < absence() || asked < 2 {
@@ -52,8 +53,8 @@ fn without_an_api_server_warm_traffic_is_unharmed_and_cold_requests_are_told() {
         asked += 1;
     }
     assert!(router.service("web")["unknown"].is_string(), "the status tells: {:#}", router.service("web"));
-    rig.town.fixture().forget_requests();
-    rig.town.fixture_mut().restart();
+    rig.town.on_fixture().inspect(|f| f.forget_requests());
+    rig.town.start_api();
     let back = Instant::now();
     rig.eventually("a cold request to be served", &router, || router.shop("/cold").status == 200);
     figure("a cold request after the API server's return", back.elapsed());
@@ -62,22 +63,24 @@ fn without_an_api_server_warm_traffic_is_unharmed_and_cold_requests_are_told() {
     let (_, failures) = load.stop();
     assert!(failures.is_empty(), "{failures:?}\n{}", router.log());
     assert_eq!(rig.pod_names("web"), before);
-    let lists = requests(rig.town.fixture()).iter().filter(|r| r.verb == "list").count();
-    assert!(lists <= 12, "a list for each kind of object, not more: {lists}");
+    if let Some(fixture) = rig.town.on_fixture() {
+        let lists = requests(fixture).iter().filter(|r| r.verb == "list").count();
+        assert!(lists <= 12, "a list for each kind of object, not more: {lists}");
+    }
 }
 
 #[test]
 fn a_router_starts_without_an_api_server_and_finds_what_runs_when_it_comes() {
-    need_fixture!("its API server is not ours to kill");
+    need_a_server_to_stop!();
     let mut rig = rig("1s");
     let router = up(&rig);
     let before = rig.pod_names("web");
     router.kill();
-    rig.town.fixture_mut().kill();
+    rig.town.stop_api();
     let router = Router::start(&rig.site);
     let answer = router.shop("/");
     assert_eq!(answer.status, 503, "{}", answer.text());
-    rig.town.fixture_mut().restart();
+    rig.town.start_api();
     rig.eventually("its return", &router, || router.shop("/").status == 200);
     rig.await_ready(&router, "web", 3);
     assert_eq!(rig.pod_names("web"), before, "the same, none twice");
@@ -92,8 +95,8 @@ fn a_forgotten_history_is_read_anew() {
     for _ in 0..3 {
         // What changes while nobody watches, and then cannot be told any more.
         let before = rig.pod_names("web");
-        rig.town.fixture_mut().kill();
-        rig.town.fixture_mut().restart();
+        rig.town.stop_api();
+        rig.town.start_api();
         rig.town.delete("pods", &before[0], &serde_json::json!({})).good();
         rig.town.fixture().compact();
         rig.eventually("three others", &router, || {
@@ -109,16 +112,16 @@ fn a_forgotten_history_is_read_anew() {
 
 #[test]
 fn a_pod_that_dies_while_nobody_can_tell_is_served_by_the_others() {
-    need_fixture!("its API server is not ours to kill");
+    need_a_server_to_stop!();
     let mut rig = rig("20s");
     let router = up(&rig);
     let load = Load::start(router.http, "shop.localhost", "/", 3, Duration::from_millis(3));
     load.await_more(50);
     let victim = rig.pods("web")[0]["status"]["podIP"].as_str().unwrap().parse::<std::net::IpAddr>().unwrap();
-    rig.town.fixture_mut().kill();
+    rig.town.stop_api();
     let _ = crate::support::request((victim, 3000).into(), "GET /die/3 HTTP/1.1\r\nHost: pod\r\n\r\n");
     load.await_more(200);
-    rig.town.fixture_mut().restart();
+    rig.town.start_api();
     rig.await_ready(&router, "web", 3);
     load.await_more(50);
     let (_, failures) = load.stop();
