@@ -31,8 +31,13 @@ fn objects(output: Output) -> Vec<Value> {
 
 /// The objects of a kustomization.
 fn kustomized(at: &Path) -> Option<Vec<Value>> {
-    if said(Command::new("kubectl").args(["version", "--client"])).is_none_or(|o| !o.status.success()) {
-        eprintln!("skipped: kubectl is not installed");
+    let version = said(Command::new("kubectl").args(["version", "--client", "--output", "json"]));
+    let version: Value = version.and_then(|o| serde_json::from_slice(&o.stdout).ok()).unwrap_or_default();
+    // Older ones say nothing of it, and know no components.
+    let version =
+        version["kustomizeVersion"].as_str().and_then(|v| v.strip_prefix('v')?.split('.').next()?.parse().ok());
+    if version.is_none_or(|major: u32| major < 5) {
+        eprintln!("skipped: kubectl with kustomize 5 is not installed");
         return None;
     }
     said(Command::new("kubectl").args(["kustomize", "--load-restrictor=LoadRestrictionsNone"]).arg(at)).map(objects)
