@@ -3,7 +3,9 @@
 //!
 //! Writes run beside the task, which goes on hearing; their answers come back as words like all else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -52,6 +54,8 @@ pub(super) struct Keeper {
     /// Its own ear, for the answers to what it writes.
     pub(super) answers: mpsc::WeakUnboundedSender<Word>,
     pub(super) sources: watch::Sender<Vec<(ReplicaId, String)>>,
+    /// A number of replicas that somebody else has set, until the life cycle wants another one.
+    pub(super) scaled: watch::Sender<Option<u32>>,
     pub(super) grace: Duration,
     pub(super) timers: Timers,
 }
@@ -114,7 +118,11 @@ impl Keeper {
                 self.note(&event);
                 self.core.on(event)
             }
-            Word::Want(want) => self.core.on(Event::Want(want)),
+            Word::Want(want) => {
+                let count = want.replicas.iter().map(|w| w.id.ordinal).collect::<BTreeSet<_>>().len();
+                self.scaled.send_if_modified(|scaled| scaled.take_if(|n| *n as usize != count).is_some());
+                self.core.on(Event::Want(want))
+            }
             Word::Declared(declared, grace) => {
                 self.grace = grace;
                 self.core.on(Event::Declared(declared))
@@ -187,8 +195,18 @@ impl Keeper {
         }
     }
 
+    /// Somebody else has set the number of replicas. What was set before the life cycle has heard of anything
+    /// is asked for: as many are taken over, and told afterwards it would be too late for that.
+    fn scaled(&mut self, replicas: u32) {
+        self.scaled.send_replace(Some(replicas).filter(|n| *n > 0));
+        if replicas == 0 || self.shared.adopted.load(Ordering::Acquire) {
+            self.shared.see(&self.key, Seen::Scaled(replicas));
+        }
+    }
+
     fn carry_out(&mut self, effect: Effect) {
         match effect {
+            Effect::See(Seen::Scaled(replicas)) => self.scaled(replicas),
             Effect::See(seen) => self.shared.see(&self.key, seen),
             Effect::Apply { spec, count, holds } => {
                 let grace = self.grace;

@@ -18,6 +18,8 @@ pub(super) struct Kept {
     pub(super) words: mpsc::UnboundedSender<Word>,
     /// The pods of its replicas, as its keeper knows them; changes whenever these do.
     pub(super) sources: watch::Receiver<Vec<(ReplicaId, String)>>,
+    /// The number of replicas, where somebody else has set it.
+    pub(super) scaled: watch::Receiver<Option<u32>>,
     /// The workload that stands for it.
     pub(super) attach: Option<Attach>,
     /// Which list says whether it is there.

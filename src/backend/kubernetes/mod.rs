@@ -142,6 +142,10 @@ impl Backend for KubernetesBackend {
         adopt::adopt(&self.shared).await
     }
 
+    fn scaled(&self, service: &ServiceKey) -> Option<u32> {
+        self.shared.mirror.lock().kept.get(service).and_then(|kept| *kept.scaled.borrow())
+    }
+
     fn apply(&self, want: Want) {
         let key = want.service.clone();
         self.shared.say(&key, self.attach_of(&key).as_ref(), Word::Want(want));

@@ -109,6 +109,7 @@ impl Shared {
     fn begin(self: &Arc<Self>, mirror: &mut Mirror, key: &ServiceKey, attach: Option<&Attach>, word: Word) {
         let (words, heard) = mpsc::unbounded_channel();
         let (say_sources, sources) = watch::channel(Vec::new());
+        let (say_scaled, scaled) = watch::channel(None);
         let keeper = Keeper {
             shared: self.clone(),
             key: key.clone(),
@@ -117,6 +118,7 @@ impl Shared {
             words: heard,
             answers: words.downgrade(),
             sources: say_sources,
+            scaled: say_scaled,
             grace: GRACE,
             timers: Timers::default(),
         };
@@ -125,7 +127,7 @@ impl Shared {
             let _ = words.send(Word::Link(state));
         }
         let _ = words.send(word);
-        mirror.add(key.clone(), Kept { words, sources, attach: attach.cloned(), list });
+        mirror.add(key.clone(), Kept { words, sources, scaled, attach: attach.cloned(), list });
         self.spawn(keeper.run());
     }
 

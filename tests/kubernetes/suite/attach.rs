@@ -113,6 +113,21 @@ fn what_a_person_scales_up_is_served_and_what_they_scale_down_is_off() {
 }
 
 #[test]
+fn a_next_router_serves_by_all_that_are_there() {
+    let town = Town::new();
+    town.create("deployments", &deployment("theirs", 3, &[])).good();
+    let rig = rig(town, "deployment", 1, "");
+    rig.town.eventually("three pods", || rig.town.pods("app=theirs").len() == 3);
+    for _ in 0..2 {
+        let router = Router::start(&rig.site);
+        rig.await_ready(&router, "web", 3);
+        let log = router.log();
+        assert!(!log.contains("is not wanted any more") && !log.contains("is started"), "all are taken over: {log}");
+        router.kill();
+    }
+}
+
+#[test]
 fn a_workload_that_is_not_there_is_told() {
     let rig = rig(Town::new(), "deployment", 1, "hold: { timeout: 20s }");
     let router = Router::start(&rig.site);

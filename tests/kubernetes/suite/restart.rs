@@ -38,6 +38,23 @@ fn a_killed_router_finds_its_pods_again() {
 }
 
 #[test]
+fn a_next_router_keeps_as_many_pods_as_somebody_else_has_set() {
+    let rig = rig("", "");
+    let router = Router::start(&rig.site);
+    up(&rig, &router);
+    let name = rig.deployment("web").unwrap().name().to_owned();
+    rig.town.scale("deployments", &name, 5).good();
+    rig.await_ready(&router, "web", 5);
+    let before = rig.pod_names("web");
+    router.kill();
+    let router = Router::start(&rig.site);
+    rig.await_ready(&router, "web", 5);
+    assert_eq!(rig.pod_names("web"), before, "none stopped, none made: {}", router.log());
+    let web = router.service("web");
+    assert_eq!((web["outsideReplicas"].as_u64(), web["why"][0]["reason"].as_str()), (Some(5), Some("use")), "{web}");
+}
+
+#[test]
 fn a_router_without_its_state_finds_its_pods_too() {
     let rig = rig("", "");
     let router = Router::start(&rig.site);
