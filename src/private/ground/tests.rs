@@ -81,7 +81,7 @@ fn ground() -> Ground {
 
 fn fence(landscapes: &[&Landscape], egress: bool) {
     let segments: Vec<Segment> = landscapes.iter().map(|landscape| landscape.segment(Kind::Process)).collect();
-    apply(&render("test", &segments, net(RANGE), egress)).unwrap();
+    apply(&render("test", &segments, &[], net(RANGE), egress)).unwrap();
 }
 
 /// Answers every connection with the caller's address.
