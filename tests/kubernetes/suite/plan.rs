@@ -54,6 +54,9 @@ fn a_plan_tells_what_a_start_makes_and_then_what_an_edit_changes() {
     rig.await_ready(&router, "web", 2);
     let (running, good) = plan(&rig);
     assert!(good && changes(&running).is_empty(), "replicas are no change: {running:#}");
+    let config = rig.site.path().join("router.yaml").display().to_string();
+    let said = rig.cli(&router, &["plan", "--config", &config]);
+    assert!(said.ends_with(": no changes\n"), "{said}");
 
     // The router is away, so that only the plan sees the edit.
     assert_eq!(router.stop(), Some(0));
