@@ -175,7 +175,8 @@ fn state(seen: &api::Pod, container: Option<&api::ContainerStatus>, finished: bo
             let last = container.and_then(|c| c.last_state.as_ref()?.terminated.as_ref()).map(ended);
             return PodState::Failing(last.unwrap_or_else(trouble::restarted));
         }
-        if !reason.is_empty() && !ON_ITS_WAY.contains(&reason) {
+        let fails = !reason.is_empty() && !ON_ITS_WAY.contains(&reason);
+        if fails && !is_not_read_yet(message.unwrap_or_default()) {
             return PodState::Failing(trouble::backend(format!("{reason}: {}", message.unwrap_or_default())));
         }
     }
@@ -185,6 +186,11 @@ fn state(seen: &api::Pod, container: Option<&api::ContainerStatus>, finished: bo
         }
         _ => PodState::Starting,
     }
+}
+
+/// A node tells so of a Secret that is younger than what it knows, and tries again a second later.
+fn is_not_read_yet(message: &str) -> bool {
+    message.starts_with("failed to sync ") && message.contains(" cache: ")
 }
 
 fn ended(end: &api::ContainerStateTerminated) -> Failure {
@@ -200,4 +206,29 @@ fn cause(status: Option<&api::PodStatus>) -> Option<Failure> {
     let status = status.filter(|s| s.phase.as_deref() == Some("Failed"))?;
     let reason = status.reason.as_deref()?;
     Some(trouble::disrupted(reason, status.message.as_deref().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(reason: &str, message: &str) -> PodState {
+        let waiting = api::ContainerStateWaiting { reason: Some(reason.into()), message: Some(message.into()) };
+        let container = api::ContainerStatus {
+            state: Some(api::ContainerState { waiting: Some(waiting), ..Default::default() }),
+            ..Default::default()
+        };
+        state(&api::Pod::default(), Some(&container), false)
+    }
+
+    #[test]
+    fn a_secret_that_the_node_has_not_read_yet_is_no_failure() {
+        let reason = "CreateContainerConfigError";
+        let late = "failed to sync secret cache: timed out waiting for the condition";
+        assert!(matches!(waiting(reason, late), PodState::Starting));
+        for missing in [r#"secret "keys" not found"#, "couldn't find key A in Secret shop/keys"] {
+            let PodState::Failing(failure) = waiting(reason, missing) else { panic!("{missing}") };
+            assert_eq!(failure.detail, format!("{reason}: {missing}"));
+        }
+    }
 }
