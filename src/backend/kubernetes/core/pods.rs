@@ -104,7 +104,9 @@ impl Core {
     pub(super) fn part(&mut self) {
         let none_comes = self.none_comes();
         let is_over = |pod: &str| self.pod(pod).is_none_or(|p| p.over || matches!(p.state, PodState::Finished(_)));
-        let is_gone = |l: &Leaving| l.pod.as_deref().map_or(none_comes, is_over);
+        // How long the pods of others take to end, and in which order, is theirs: what was asked for is done.
+        let is_others = self.attached && self.is_written() && self.known == Some(0);
+        let is_gone = |l: &Leaving| is_others || l.pod.as_deref().map_or(none_comes, is_over);
         // Another one went in its place, or somebody else called it back.
         let survives = |l: &Leaving| none_comes && l.pod.as_ref().is_some_and(|p| self.pod(p).is_some_and(Pod::lives));
         // Since it was told to go, a roll has begun: it goes with the rest of its kind.
@@ -133,8 +135,12 @@ impl Core {
     pub(super) fn none_comes(&self) -> bool {
         let (Some(there), Some(known)) = (self.there(), self.known) else { return true };
         let seen = self.all_pods().filter(|p| p.lives()).count();
-        let as_written = self.writing == Writing::Nothing && self.target.is_none() && self.attempted.is_none();
-        as_written && there.made.is_some_and(|made| made <= known) && seen <= known as usize
+        self.is_written() && there.made.is_some_and(|made| made <= known) && seen <= known as usize
+    }
+
+    /// Whether the count is as it was to be, and that is known.
+    fn is_written(&self) -> bool {
+        self.writing == Writing::Nothing && self.target.is_none() && self.attempted.is_none()
     }
 
     /// Gives pods to the replicas that have none.
