@@ -25,6 +25,8 @@ const TAIL: usize = 20;
 const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// So long a cluster may be away before those who wait are told.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So long a life cycle may take to follow a count that somebody else has set: it may have to stop first.
+const ANSWER: Duration = Duration::from_secs(300);
 /// A pod that takes longer to start is asked about.
 const SLOW: Duration = Duration::from_secs(2);
 
@@ -73,6 +75,8 @@ pub(super) struct Timers {
     patience: Option<Instant>,
     /// Starts are asked about.
     slow: Option<Instant>,
+    /// The life cycle is not waited for any more.
+    overdue: Option<Instant>,
 }
 
 impl Keeper {
@@ -95,6 +99,10 @@ impl Keeper {
                         Some((_, why)) => Word::Event(Event::Unreachable(trouble::unreachable(why))),
                         None => continue,
                     }
+                }
+                () = due(self.timers.overdue) => {
+                    self.timers.overdue = None;
+                    Word::Event(Event::Overdue)
                 }
                 () = due(self.timers.slow) => {
                     self.timers.slow = None;
@@ -151,6 +159,11 @@ impl Keeper {
         });
         if self.core.is_starved() && self.timers.patience.is_none() {
             self.timers.patience = self.timers.lost.as_ref().map(|(since, _)| (*since + PATIENCE).max(Instant::now()));
+        }
+        if !self.core.waits_for_answer() {
+            self.timers.overdue = None;
+        } else if self.timers.overdue.is_none() {
+            self.timers.overdue = Some(Instant::now() + ANSWER);
         }
         if self.timers.slow.is_none() && !self.core.waiting().is_empty() {
             self.timers.slow = Some(Instant::now() + SLOW);

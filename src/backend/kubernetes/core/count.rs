@@ -7,6 +7,7 @@ impl Core {
     /// The life cycle wants so many pods. `fresh`: for a replica it did not want before, too.
     pub(super) fn ask_for(&mut self, count: u32, fresh: bool) {
         let before = self.asked.replace(count);
+        self.unanswered = self.unanswered.filter(|told| *told != count);
         let Some(heading) = self.heading() else { return };
         let unsure = self.attempted.is_some();
         if self.attached {
@@ -17,6 +18,7 @@ impl Core {
         // A replica that is wanted since the count was last told says: more than that is wanted. That
         // fewer are, only another wish can say.
         if edge || (fresh && count > heading) {
+            self.unanswered = None;
             self.target = (count != heading || unsure).then_some(count);
         }
     }
@@ -53,20 +55,41 @@ impl Core {
         }
         self.floor = version;
         self.workload = Some(None);
+        self.remake();
+    }
+
+    /// It is made anew as it should be; one that is not ours is as its owner makes it.
+    fn remake(&mut self) {
         (self.known, self.attempted) = (Some(0), None);
-        // It is made anew as it should be; one that is not ours is as its owner makes it.
-        self.target = self.asked.filter(|asked| *asked > 0 && !self.attached);
+        self.target = self.asked.filter(|_| !self.attached);
     }
 
     pub(super) fn see_workload(&mut self, seen: Workload) {
         if seen.version < self.floor {
             return;
         }
+        self.viewed = seen.version;
         let (count, foreign) = (seen.count, seen.foreign);
         self.workload = Some(Some(seen));
         // While a write is under way nobody knows whether this was before or after it.
         if self.writing == Writing::Nothing {
             self.judge(count, foreign);
+        }
+    }
+
+    fn tell_scaled(&mut self, count: u32) {
+        self.unanswered = Some(count);
+        self.see(Seen::Scaled(count));
+    }
+
+    /// The life cycle has had the time to follow: what it wants holds.
+    pub(super) fn overdue(&mut self) {
+        if self.unanswered.take().is_none() || self.writing != Writing::Nothing {
+            return;
+        }
+        let asked = self.asked.unwrap_or_default();
+        if !self.attached || asked == 0 {
+            self.target = self.known.filter(|known| *known != asked).map(|_| asked);
         }
     }
 
@@ -88,7 +111,7 @@ impl Core {
             return;
         }
         self.target = None;
-        self.see(Seen::Scaled(count));
+        self.tell_scaled(count);
     }
 
     /// What was there when the router came: of its predecessor's hand, unless the cluster knows better.
@@ -100,7 +123,7 @@ impl Core {
             count > 0 && foreign
         };
         if theirs {
-            self.see(Seen::Scaled(count));
+            self.tell_scaled(count);
         } else {
             self.asked = Some(count);
         }
@@ -111,7 +134,7 @@ impl Core {
             return;
         }
         match self.workload.as_mut().and_then(Option::as_mut) {
-            Some(there) if there.version <= version => {
+            Some(there) if there.version < version => {
                 (there.count, there.version, there.made) = (count, version, None);
             }
             _ => {}
@@ -119,7 +142,7 @@ impl Core {
         self.judge_later(version);
         if self.attached && self.known == Some(count) && count > 0 && self.asked.is_some_and(|a| a > 0 && a != count) {
             // As many as there were before, which is not what was asked for.
-            self.see(Seen::Scaled(count));
+            self.tell_scaled(count);
         }
     }
 
@@ -139,6 +162,7 @@ impl Core {
         self.writing = Writing::Nothing;
         self.attempted = None;
         if version < self.floor {
+            self.remake();
             return false;
         }
         self.floor = version;
@@ -158,14 +182,15 @@ impl Core {
     }
 
     pub(super) fn failed(&mut self, problem: Problem) {
-        let writing = std::mem::replace(&mut self.writing, Writing::Nothing);
-        match problem {
-            Problem::Away => {
-                if let Writing::Count(count) = writing {
-                    self.attempted = Some(count);
-                }
-                self.held = true;
+        if let Writing::Count(count) = std::mem::replace(&mut self.writing, Writing::Nothing) {
+            // What was under way is wanted still, unless something else is.
+            self.target = self.target.or(Some(count));
+            if matches!(problem, Problem::Away) && self.known != Some(count) {
+                self.attempted = Some(count);
             }
+        }
+        match problem {
+            Problem::Away => self.held = true,
             Problem::Missing => self.see_none(self.floor),
             Problem::Refused(failure) => self.refused = Some(failure),
         }

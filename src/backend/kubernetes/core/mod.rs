@@ -78,6 +78,8 @@ pub enum Event {
     Failed(Problem),
     /// A pod was not deleted.
     NotDeleted(String),
+    /// A [`Seen::Scaled`] was told a good while ago: see [`Core::waits_for_answer`].
+    Overdue,
     /// What failed may be tried again.
     Retry,
     /// The cluster is away for too long to wait for it.
@@ -180,15 +182,19 @@ pub struct Core {
 
     /// Views of the workload that are older than this say nothing of the count.
     floor: Version,
+    /// Of the last view of the workload that was no answer to a write.
+    viewed: Version,
     /// The count in the cluster, as last written or seen.
     known: Option<u32>,
     /// The count of the last wish.
     asked: Option<u32>,
     /// The count to write.
     target: Option<u32>,
+    /// This count was told to be somebody else's, and is not wanted yet.
+    unanswered: Option<u32>,
     /// A write of this count got no answer: it may have been done.
     attempted: Option<u32>,
-    /// The count has been made smaller, and not all that is wanted is ready yet.
+    /// The count has been made smaller or the template another one, and not all that is wanted is ready yet.
     shrunk: bool,
     /// Attached: the count before it was switched off.
     before: Option<u32>,
@@ -216,9 +222,11 @@ impl Core {
             doomed: BTreeSet::new(),
             grace: Duration::from_secs(10),
             floor: Version::default(),
+            viewed: Version::default(),
             known: None,
             asked: None,
             target: None,
+            unanswered: None,
             attempted: None,
             shrunk: false,
             before: None,
@@ -275,6 +283,7 @@ impl Core {
             Event::NotDeleted(pod) => {
                 self.doomed.remove(&pod);
             }
+            Event::Overdue => self.overdue(),
             Event::Retry => {
                 self.held = false;
                 self.refused = None;
@@ -290,6 +299,9 @@ impl Core {
     }
 
     fn settle(&mut self) {
+        if self.writing == Writing::Nothing && self.attempted.is_none() && self.target == self.known {
+            self.target = None;
+        }
         self.lose();
         self.part();
         self.give_pods();
@@ -340,6 +352,12 @@ impl Core {
     /// Whether a replica that is wanted has no pod.
     pub fn is_starved(&self) -> bool {
         !self.early.is_empty() || self.ids.values().any(|r| r.pod.is_none() && !r.ended)
+    }
+
+    /// Whether the life cycle was told of a count, and has not followed. It may be busy; or have decided
+    /// something else before it heard.
+    pub fn waits_for_answer(&self) -> bool {
+        self.unanswered.is_some()
     }
 
     /// The pods of replicas that run or ran last, for their output.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Core, Effect, Leaving, Pod, PodState, Writing};
+use super::{Core, Effect, Leaving, Pod, PodState, Replica, Writing};
 use crate::backend::kubernetes::trouble;
 use crate::backend::{Addresses, Failure, ReplicaId, Seen};
 
@@ -52,8 +52,12 @@ impl Core {
 
     fn fate(&self, id: ReplicaId, name: &str) -> Fate {
         let Some(replica) = self.ids.get(&id) else { return Fate::Well };
+        let is_made_again = self.attached || self.newest().is_some_and(|(_, d)| Some(d) == replica.digest.as_ref());
         let Some(pod) = self.pod(name) else {
-            return if replica.told.is_some() { Fate::Ended(trouble::removed(), Output::None) } else { Fate::Swapped };
+            return match replica.told {
+                None if is_made_again => Fate::Swapped,
+                _ => Fate::Ended(trouble::removed(), Output::None),
+            };
         };
         if let PodState::Finished(failure) = &pod.state {
             return match &pod.cause {
@@ -64,10 +68,10 @@ impl Core {
         if pod.terminating {
             return match (&pod.cause, &replica.told) {
                 (Some(cause), _) => Fate::Ended(cause.clone(), Output::None),
-                (None, None) => Fate::Swapped,
+                (None, None) if is_made_again => Fate::Swapped,
                 // Our own hand: what was made before the count shrank may go though it has grown again.
-                (None, Some(_)) if self.shrunk => Fate::Swapped,
-                (None, Some(_)) => Fate::Ended(trouble::stopped(), Output::None),
+                (None, Some(_)) if self.shrunk && is_made_again => Fate::Swapped,
+                (None, _) => Fate::Ended(trouble::stopped(), Output::None),
             };
         }
         match &pod.state {
@@ -164,6 +168,9 @@ impl Core {
         // Which of more than there should be will go, nobody knows.
         let room = self.known.min(self.heading()).unwrap_or_default() as usize;
         for id in left {
+            if !self.may_give(id) {
+                continue;
+            }
             let fitting = self.all_pods().filter(|p| p.lives() && self.fits(p, id)).count();
             if self.shrunk && fitting > room {
                 continue;
@@ -174,6 +181,19 @@ impl Core {
                 None => self.make_room(id, &taken),
             }
         }
+    }
+
+    /// Whether the workload makes pods for such a replica.
+    fn is_template(&self, replica: &Replica) -> bool {
+        let template = self.there().and_then(|there| there.template.as_ref()).map(|t| &t.digest);
+        self.attached || (template.is_some() && template == replica.digest.as_ref())
+    }
+
+    /// Whether pods that are free may be given away: what was there before the last write may be about to go,
+    /// which is seen with that.
+    fn may_give(&self, id: ReplicaId) -> bool {
+        let held = self.there().is_some_and(|there| there.holds);
+        self.attached || (self.viewed >= self.floor && (held || self.ids.get(&id).is_some_and(|r| self.is_template(r))))
     }
 
     fn is_free(&self, pod: &Pod, id: ReplicaId, taken: &BTreeSet<String>) -> bool {

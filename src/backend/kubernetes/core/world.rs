@@ -54,6 +54,8 @@ struct Rep {
     id: ReplicaId,
     version: u32,
     at: Option<Addresses>,
+    /// It was found, and may turn out to serve.
+    found: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -97,6 +99,8 @@ pub struct World {
     generation: u64,
     deployment: Option<Deployment>,
     sets: BTreeMap<String, u32>,
+    /// Sets whose pods count as available only after a day: they were made so.
+    held: BTreeSet<String>,
     pub pods: BTreeMap<String, SimPod>,
     pub next_app: App,
     /// The API takes writes, and its answers get lost.
@@ -180,6 +184,7 @@ impl World {
             generation: 1000,
             deployment: None,
             sets: BTreeMap::new(),
+            held: BTreeSet::new(),
             pods: BTreeMap::new(),
             next_app: App::Good,
             away: false,
@@ -222,14 +227,7 @@ impl World {
     }
 
     fn tell_core(&mut self, event: Event) {
-        let t = std::env::var("TRACE").is_ok(); // TRACE
-        if t {
-            eprintln!("> {}", short(&event));
-        } // TRACE
         let effects = self.core.on(event);
-        if t {
-            eprintln!("   < {effects:?}");
-        } // TRACE
         self.take(effects);
     }
 
@@ -364,13 +362,24 @@ impl World {
         self.generation += 1000;
         self.take(effects);
         self.on = found.iter().any(|f| f.goal.is_some());
+        // Said before, it holds for what was found.
+        for seen in std::mem::take(&mut self.told) {
+            match seen {
+                Seen::Scaled(count) => {
+                    self.scaled.push(count);
+                    (self.on, self.replicas) = (true, count);
+                }
+                seen => self.told.push_back(seen),
+            }
+        }
         let mut found = found;
         found.sort_by_key(|f| std::cmp::Reverse(f.id));
         self.slots = vec![Slot::default(); self.replicas as usize];
         self.wanted = found.iter().map(|f| f.id).collect();
         for f in found {
-            let version = (1..9).find(|v| digest(*v) == f.digest).unwrap();
-            let rep = Rep { id: f.id, version, at: (!f.addresses.ports().is_empty()).then_some(f.addresses) };
+            let version = (1..99).find(|v| digest(*v) == f.digest).unwrap();
+            let at = (!f.addresses.ports().is_empty()).then_some(f.addresses);
+            let rep = Rep { id: f.id, version, at, found: true };
             match self.slots.get_mut(f.id.ordinal as usize).filter(|_| f.goal.is_some()) {
                 Some(slot) if slot.rep.is_none() => slot.rep = Some(rep),
                 Some(slot) if slot.next.is_none() => slot.next = slot.rep.replace(rep),
@@ -387,7 +396,7 @@ impl World {
     fn fresh(&mut self, ordinal: usize) -> Rep {
         self.generation += 1;
         let id = ReplicaId { ordinal: ordinal as u32, generation: self.generation };
-        Rep { id, version: self.version_wanted, at: None }
+        Rep { id, version: self.version_wanted, at: None, found: false }
     }
 
     /// As the machine does: empty ordinals are filled, outdated ones replaced, one after the other.
@@ -416,7 +425,7 @@ impl World {
                 self.leave(next);
             }
             let slot = &mut self.slots[at];
-            if let Some(rep) = slot.rep.take_if(|r| r.version != current && r.at.is_none()) {
+            if let Some(rep) = slot.rep.take_if(|r| r.version != current && r.at.is_none() && !r.found) {
                 slot.rep = slot.next.take();
                 self.leave(rep);
             }
@@ -556,13 +565,20 @@ impl World {
         panic!("it never comes to rest: {:?}", self.core);
     }
 
+    /// The same, with all the time in the world.
+    pub fn rest(&mut self) {
+        self.quiet();
+        self.tell_core(Event::Overdue);
+        self.quiet();
+    }
+
     fn execute(&mut self, effect: Effect) {
         let away = self.away && matches!(effect, Effect::Apply { .. } | Effect::Scale { .. });
         match effect {
             Effect::Apply { spec, count, holds } => {
                 self.applies += 1;
                 let digest = spec.run_digest();
-                let version = (1..9).find(|v| self::digest(*v) == digest).unwrap();
+                let version = (1..99).find(|v| self::digest(*v) == digest).unwrap();
                 let (scaled_to, refusal) =
                     self.deployment.as_ref().map_or((0, None), |d| (d.scaled_to, d.refusal.clone()));
                 let (template, foreign, made) = (template(version), false, None);
@@ -628,9 +644,8 @@ impl World {
     }
 
     fn available(&self, set: &str) -> u32 {
-        let holds = self.deployment.as_ref().is_some_and(|d| d.holds && d.template.digest.0 == set);
         let ready = |p: &&SimPod| p.pod.digest.as_ref().is_some_and(|d| d.0 == set) && p.pod.ready && p.pod.lives();
-        if holds { 0 } else { self.pods.values().filter(ready).count() as u32 }
+        if self.held.contains(set) { 0 } else { self.pods.values().filter(ready).count() as u32 }
     }
 
     /// `syncDeployment`: scaling, else a rolling update with maxSurge 100 % and maxUnavailable 0.
@@ -644,6 +659,10 @@ impl World {
         let before = self.sets.clone();
         let new = d.template.digest.0.clone();
         self.sets.entry(new.clone()).or_default();
+        match d.holds {
+            true => self.held.insert(new.clone()),
+            false => self.held.remove(&new),
+        };
         let total = |sets: &BTreeMap<String, u32>| sets.values().sum::<u32>();
         let active: Vec<String> = self.sets.iter().filter(|(_, n)| **n > 0).map(|(k, _)| k.clone()).collect();
         if d.scaled_to != d.count && d.count == 0 {
@@ -672,10 +691,14 @@ impl World {
             let mine = self.sets[&new];
             let unavailable = mine - self.available(&new).min(mine);
             let mut down = total(&self.sets).saturating_sub(d.count).saturating_sub(unavailable);
-            for old in active.iter().filter(|k| **k != new) {
-                let n = self.sets[old].min(down);
-                down -= n;
-                *self.sets.get_mut(old).unwrap() -= n;
+            // `cleanupUnhealthyReplicas`, then the rest.
+            for unhealthy in [true, false] {
+                for old in active.iter().filter(|k| **k != new) {
+                    let all = self.sets[old];
+                    let n = if unhealthy { all - self.available(old).min(all) } else { all }.min(down);
+                    down -= n;
+                    *self.sets.get_mut(old).unwrap() -= n;
+                }
             }
         }
         if let Some(deployment) = &mut self.deployment {
@@ -827,20 +850,3 @@ impl World {
         self.tell_core(Event::Left);
     }
 }
-
-fn short(event: &Event) -> String {
-    // TRACE
-    match event {
-        // TRACE
-        Event::Pod(p) => format!(
-            "Pod {} {:?} ip {:?} {:?} ends {} ready {} term {} over {}",
-            p.name, p.replica, p.ip, p.state, p.ends, p.ready, p.terminating, p.over
-        ), // TRACE
-        Event::Want(w) => format!(
-            "Want {:?}",
-            w.replicas.iter().map(|w| format!("{} {}", w.id, w.spec.run_digest().0)).collect::<Vec<_>>()
-        ), // TRACE
-        Event::Declared(_) => "Declared".into(), // TRACE
-        other => format!("{other:?}"),           // TRACE
-    } // TRACE
-} // TRACE

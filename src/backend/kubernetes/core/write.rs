@@ -9,9 +9,6 @@ impl Core {
         if self.writing != Writing::Nothing || self.held || self.refused.is_some() {
             return;
         }
-        if self.attempted.is_none() && self.target == self.known {
-            self.target = None;
-        }
         if !self.attached {
             if self.left && self.is_gone() && self.there().is_some() && self.target.is_none() {
                 self.writing = Writing::Removal;
@@ -60,7 +57,8 @@ impl Core {
             _ => return false,
         };
         self.writing = Writing::Count(count);
-        self.shrunk |= self.known.is_some_and(|known| count < known);
+        // Another template may end pods, too, and one of before be wanted again by then.
+        self.shrunk |= self.there().is_some();
         self.effects.push(Effect::Apply { spec, count, holds });
         true
     }
