@@ -30,6 +30,7 @@ fn a_cold_request_is_served_soon_after_the_pod_listens() {
     let off = rig.await_deployment("web");
     assert_eq!(off.int("/spec/replicas"), 0, "it is there and off");
     let (mut whole, mut beyond, mut after, mut before) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut ours = Vec::new();
     for _ in 0..if real().is_some() { 3 } else { 9 } {
         rig.town.on_fixture().inspect(|f| f.forget_requests());
         let begin = Instant::now();
@@ -48,6 +49,11 @@ fn a_cold_request_is_served_soon_after_the_pod_listens() {
                 requests.iter().filter(|r| r.resource == "deployments/scale" && r.verb != "get").collect();
             assert_eq!(scaled.len(), 1, "one write wakes it: {requests:#?}");
             before.push(scaled[0].at.saturating_duration_since(begin));
+            // It cannot be asked before its address is told, nor before it listens.
+            let told = fixture.address_told(&rig.town.namespace).unwrap();
+            let told = told.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            let possible = told.max(time(&answer, "listening"));
+            ours.push(scaled[0].at.saturating_duration_since(begin) + answered.saturating_sub(possible));
             assert_eq!(writes(&requests, "deployments"), 0, "and no other: {requests:#?}");
         }
         rig.cli(&router, &["sleep", "shop/web"]);
@@ -59,6 +65,10 @@ fn a_cold_request_is_served_soon_after_the_pod_listens() {
     figure("from the pod's listening to the answer, median", after);
     if !before.is_empty() {
         figure("from the request to the write that scales, median", median(before));
+        figure(
+            "the router's own: that, and from the first moment it could be asked to the answer, median",
+            median(ours),
+        );
     }
     assert!(after < Duration::from_millis(if real().is_some() { 1000 } else { 300 }), "{after:?}");
 }
