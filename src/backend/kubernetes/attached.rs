@@ -44,14 +44,16 @@ pub(super) async fn attached(shared: Arc<Shared>, namespace: String, members: Me
     let of_deployments = async {
         if deployments {
             let api: Api<Deployment> = Api::namespaced(client(), &real);
-            let tell = |change| drop(say.send(Heard::Workloads(AttachKind::Deployment, map(change, of_deployment))));
+            let tell =
+                |change| drop(say.send(Heard::Workloads(AttachKind::Deployment, Box::new(map(change, of_deployment)))));
             watch(&shared.link, api, all(), tell).await;
         }
     };
     let of_sets = async {
         if sets {
             let api: Api<StatefulSet> = Api::namespaced(client(), &real);
-            let tell = |change| drop(say.send(Heard::Workloads(AttachKind::StatefulSet, map(change, of_set))));
+            let tell =
+                |change| drop(say.send(Heard::Workloads(AttachKind::StatefulSet, Box::new(map(change, of_set)))));
             watch(&shared.link, api, all(), tell).await;
         }
     };
@@ -66,7 +68,7 @@ pub(super) async fn attached(shared: Arc<Shared>, namespace: String, members: Me
 }
 
 enum Heard {
-    Workloads(AttachKind, Change<Seen>),
+    Workloads(AttachKind, Box<Change<Seen>>),
     Pods(Box<Change<api::Pod>>),
 }
 
@@ -112,7 +114,7 @@ struct Room {
 impl Room {
     fn hear(&mut self, heard: Heard) {
         match heard {
-            Heard::Workloads(kind, change) => self.workloads(kind, change),
+            Heard::Workloads(kind, change) => self.workloads(kind, *change),
             Heard::Pods(change) => self.pods(*change),
         }
         self.shared.news.notify_waiters();

@@ -39,7 +39,7 @@ impl Core {
         if !pod.lives() {
             // One that runs on without a name is nobody's.
             let id = said.filter(|_| !pod.over)?;
-            self.leaving.insert(id, Leaving { pod: Some(pod.name), digest: pod.digest, surplus: true });
+            self.leaving.insert(id, Leaving { pod: Some(pod.name), digest: pod.digest });
             let addresses = Addresses::default();
             return Some(Found { service, id, digest, goal: None, addresses, since });
         }

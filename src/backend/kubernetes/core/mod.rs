@@ -50,6 +50,7 @@ pub struct Declared {
 }
 
 /// Something happened.
+#[expect(clippy::large_enum_variant, reason = "it is passed on once")]
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The configuration says so; `None`: it lists the service, and cannot say what it is.
@@ -145,8 +146,6 @@ struct Leaving {
     /// `None`: one may have been on its way.
     pod: Option<String>,
     digest: Option<RunDigest>,
-    /// It goes because the count shrinks, which may choose another pod.
-    surplus: bool,
 }
 
 /// What is under way.

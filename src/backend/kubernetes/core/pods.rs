@@ -252,10 +252,12 @@ impl Core {
                 seen.push(Seen::Running(*id, addresses));
             }
             // What was never ready by the kubelet's reckoning may be so by ours, which is faster.
-            if replica.told.is_some() && replica.ready != Some(pod.ready) && (pod.ready || replica.ready.is_some()) {
-                if replica.ready.replace(pod.ready).is_some() {
-                    seen.push(Seen::Health(*id, pod.ready));
-                }
+            if replica.told.is_some()
+                && replica.ready != Some(pod.ready)
+                && (pod.ready || replica.ready.is_some())
+                && replica.ready.replace(pod.ready).is_some()
+            {
+                seen.push(Seen::Health(*id, pod.ready));
             }
         }
         self.effects.extend(seen.into_iter().map(Effect::See));

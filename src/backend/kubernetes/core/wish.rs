@@ -90,7 +90,7 @@ impl Core {
                 Some(pod) if lives(&pod) => pod,
                 None if waits && !hands_off && (self.ids.is_empty() || surplus > 0) => {
                     surplus = surplus.saturating_sub(1);
-                    self.leaving.insert(id, Leaving { pod: None, digest: replica.digest, surplus: true });
+                    self.leaving.insert(id, Leaving { pod: None, digest: replica.digest });
                     continue;
                 }
                 _ => {
@@ -104,18 +104,18 @@ impl Core {
                 if hands_off {
                     self.see(Seen::Stopped(id));
                 } else {
-                    self.leaving.insert(id, Leaving { pod: Some(pod), digest: replica.digest, surplus: true });
+                    self.leaving.insert(id, Leaving { pod: Some(pod), digest: replica.digest });
                 }
             } else if !off && replica.digest != newest {
                 // Drained, and of no use any more: it goes with the rest of its kind when all are replaced.
                 self.see(Seen::Stopped(id));
             } else if off || (surplus > 0 && !now) {
                 surplus = surplus.saturating_sub(1);
-                self.leaving.insert(id, Leaving { pod: Some(pod), digest: replica.digest, surplus: true });
+                self.leaving.insert(id, Leaving { pod: Some(pod), digest: replica.digest });
             } else {
                 // Another one takes its place, and the workload makes a pod for it.
                 self.doom(pod.clone(), now);
-                self.leaving.insert(id, Leaving { pod: Some(pod), digest: replica.digest, surplus: false });
+                self.leaving.insert(id, Leaving { pod: Some(pod), digest: replica.digest });
             }
         }
     }

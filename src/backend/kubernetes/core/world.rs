@@ -437,7 +437,7 @@ impl World {
                 .enumerate()
                 .any(|(i, s)| i != at && (s.next.is_some() || s.rep.as_ref().is_none_or(|r| r.at.is_none())));
             let outdated = self.slots[at].rep.as_ref().is_some_and(|r| r.version != current);
-            if self.slots[at].rep.is_none() && free && !(self.gives_up && !self.ended.is_empty()) {
+            if self.slots[at].rep.is_none() && free && (!self.gives_up || self.ended.is_empty()) {
                 self.slots[at].rep = Some(self.fresh(at));
             } else if outdated && self.slots[at].next.is_none() && free && !busy {
                 self.slots[at].next = Some(self.fresh(at));
