@@ -16,6 +16,7 @@ mod last_good;
 mod later;
 mod load;
 pub mod model;
+mod names;
 mod places;
 mod policy;
 mod prune;

@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::checks::Checks;
 use super::defaults as d;
 use super::model;
+use super::names;
 use super::scalar::{Cidr, Host, Prefix, Scalar, Size};
 use super::settings::{
     AccessLog, DockerSettings, Domain, Hold, KubernetesSettings, Limits, Listen, OnExit, PrivateSettings,
@@ -368,18 +369,21 @@ fn kubernetes(router: &model::Router, registries: Vec<(String, Registry)>, c: &m
         on_exit: on_exit(kubernetes.on_exit),
         allow_root: kubernetes.allow_root,
         registries,
+        names: names::names(kubernetes, c),
     }
 }
 
 /// Whether objects can be called so: a DNS subdomain (RFC 1123).
 fn is_object_name(name: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// Whether a namespace can be called so: a DNS label (RFC 1123).
+pub(super) fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn bases(at: &str, given: &IndexMap<String, String>, c: &mut Checks<'_>) -> Vec<(String, String)> {
