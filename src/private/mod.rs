@@ -14,7 +14,9 @@ pub mod ground;
 pub mod names;
 mod network;
 mod rejoin;
+pub mod residents;
 mod seats;
+pub mod target_ports;
 #[cfg(test)]
 mod tests;
 
