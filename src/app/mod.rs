@@ -6,6 +6,7 @@
 
 mod backends;
 mod model;
+mod names;
 mod private;
 mod router;
 mod routes;
