@@ -68,6 +68,8 @@ pub const LOG_KEEP: Size = mib(16);
 pub const PORTS: PortRange = PortRange(20_000, 29_999);
 /// `kubernetes.names.namespace`: the domain of the format's documentation.
 pub const NAMES_NAMESPACE: &str = "workspaces";
+/// `kubernetes.names.clusterDomain`: Kubernetes' own default.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
 /// `kubernetes.names.ports`.
 pub const NAMES_PORTS: PortRange = PortRange(21_000, 28_999);
 /// `private.subnets`, where they overlap neither `private.addresses` nor `docker.subnets`.

@@ -6,7 +6,7 @@ use super::checks::Checks;
 use super::defaults as d;
 use super::model;
 use super::settings::KubernetesNames;
-use super::validate::is_label;
+use super::validate::{is_label, is_object_name};
 use crate::yaml::field::quote;
 
 /// `kubernetes.names`; `None` where services have none.
@@ -28,11 +28,17 @@ pub(super) fn names(kubernetes: &model::Kubernetes, c: &mut Checks<'_>) -> Optio
         }
         address
     });
+    let domain = names.cluster_domain.as_deref().unwrap_or(d::CLUSTER_DOMAIN);
+    if !is_object_name(domain) {
+        c.error("kubernetes.names.clusterDomain", format!("expected a domain, found {}", quote(domain)))
+            .help("such as cluster.local, without a dot at its end");
+    }
     let ports = names.ports.unwrap_or(d::NAMES_PORTS);
     Some(KubernetesNames {
         namespace: namespace.to_owned(),
         ports: (ports.0, ports.1),
         address,
+        cluster_domain: domain.to_owned(),
         idle: names.idle.map_or(d::PRIVATE_IDLE.0, |t| t.0),
     })
 }
@@ -70,6 +76,7 @@ mod tests {
             ("{address: 127.0.0.1}", "expected an address that pods reach"),
             ("{address: \"10.0.0.7:80\"}", "kubernetes.names.address"),
             ("{ports: 80-90}", "a range of ports from 1024 on"),
+            ("{clusterDomain: cluster.local.}", "expected a domain"),
             ("{port: 1}", "unknown key"),
         ] {
             let loaded = loaded(names);

@@ -362,6 +362,8 @@ pub struct KubernetesNames {
     pub ports: (u16, u16),
     /// The router's address; `None`: `POD_IP` of the environment.
     pub address: Option<IpAddr>,
+    /// What all names of the cluster end in.
+    pub cluster_domain: String,
     /// Raw TCP on which nothing moved for so long is ended.
     pub idle: Duration,
 }

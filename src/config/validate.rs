@@ -394,7 +394,7 @@ fn is_label_value(text: &str) -> bool {
 }
 
 /// Whether objects can be called so: a DNS subdomain (RFC 1123).
-fn is_object_name(name: &str) -> bool {
+pub(super) fn is_object_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
 }
 

@@ -153,6 +153,10 @@ pub struct KubernetesNamesSettings {
     /// environment, which a router in the cluster has by the downward API.
     #[schemars(length(min = 1))]
     pub address: Option<String>,
+    /// What all names of the cluster end in: with it, pods find `ws-server-<id>-<service>` without the
+    /// namespace, too.
+    #[schemars(length(min = 1), extend("default" = d::CLUSTER_DOMAIN))]
+    pub cluster_domain: Option<String>,
     /// A raw TCP connection on which no byte moved for so long is ended.
     #[schemars(extend("default" = d::PRIVATE_IDLE.to_string()))]
     pub idle: Option<Positive>,

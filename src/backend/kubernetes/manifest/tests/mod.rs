@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::settings::{OnExit, Pull, Registry};
+use crate::config::settings::{KubernetesNames, OnExit, Pull, Registry};
 use crate::landscape::{Allowances, Context, Home, LandscapeSpec, Plan, Plans, TargetGuard, Vault, load};
 
 const GRACE: Duration = Duration::from_millis(9_500);
@@ -31,7 +31,20 @@ fn settings() -> KubernetesSettings {
         on_exit: OnExit::Leave,
         allow_root: false,
         registries: Vec::new(),
+        names: None,
     }
+}
+
+/// With names in a namespace.
+fn with_names() -> KubernetesSettings {
+    let names = KubernetesNames {
+        namespace: "workspaces".into(),
+        ports: (21000, 28999),
+        address: None,
+        cluster_domain: "cluster.local".into(),
+        idle: Duration::from_secs(3600),
+    };
+    KubernetesSettings { names: Some(names), ..settings() }
 }
 
 fn place(settings: &KubernetesSettings) -> Place<'_> {
