@@ -6,7 +6,7 @@
 //! longer. In doubt nobody is there: a refused caller tries again, one that is taken for another is a hole
 //! between landscapes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,24 +43,28 @@ pub struct Resident {
     pub ends_within: Option<Duration>,
 }
 
-/// Who is known, on simulated time.
+/// Who is known, on simulated time. Each one by the source that tells of it, such as one watch of a cluster.
 #[derive(Debug, Default)]
 pub struct Register {
     residents: HashMap<Arc<str>, Known>,
     by_address: HashMap<IpAddr, Vec<Arc<str>>>,
-    /// When the last word came, where no more is to be expected at once.
-    lost: Option<Instant>,
+    /// Sources that cannot be heard, and since when.
+    lost: HashMap<Arc<str>, Instant>,
 }
 
 #[derive(Debug)]
 struct Known {
     resident: Resident,
+    source: Arc<str>,
     until: Option<Instant>,
 }
 
+/// The source that stands for all of them.
+pub const EVERY_SOURCE: &str = "*";
+
 impl Register {
     /// Somebody came, or has changed.
-    pub fn see(&mut self, resident: Resident, now: Instant) {
+    pub fn see(&mut self, source: &Arc<str>, resident: Resident, now: Instant) {
         let ends = resident.ends_within.map(|within| now + within);
         // The first word of its end counts: a later one would only begin its time anew.
         let until = self.residents.get(&resident.uid).and_then(|known| known.until).into_iter().chain(ends).min();
@@ -68,7 +72,7 @@ impl Register {
         for address in &resident.addresses {
             self.by_address.entry(address.to_canonical()).or_default().push(resident.uid.clone());
         }
-        self.residents.insert(resident.uid.clone(), Known { resident, until });
+        self.residents.insert(resident.uid.clone(), Known { resident, source: source.clone(), until });
     }
 
     /// It ended.
@@ -85,36 +89,41 @@ impl Register {
         }
     }
 
-    /// Those whom `is_theirs` names are these, and no others.
-    pub fn replace(&mut self, all: Vec<Resident>, is_theirs: impl Fn(&Resident) -> bool, now: Instant) {
-        let gone = |known: &Known| {
-            is_theirs(&known.resident) && !all.iter().any(|resident| resident.uid == known.resident.uid)
-        };
+    /// Those that a source tells of are these, and no others.
+    pub fn replace(&mut self, source: &Arc<str>, all: Vec<Resident>, now: Instant) {
+        let named: HashSet<&str> = all.iter().map(|resident| &*resident.uid).collect();
+        let of_source = self.residents.iter().filter(|(_, known)| known.source == *source);
         let gone: Vec<Arc<str>> =
-            self.residents.values().filter(|known| gone(known)).map(|known| known.resident.uid.clone()).collect();
+            of_source.filter(|(uid, _)| !named.contains(&***uid)).map(|(uid, _)| uid.clone()).collect();
         gone.iter().for_each(|uid| self.forget(uid));
         for resident in all {
-            self.see(resident, now);
+            self.see(source, resident, now);
         }
     }
 
-    /// Whether whoever tells can be heard; from the moment it cannot, what is known grows old.
-    pub fn heard(&mut self, heard: bool, now: Instant) {
-        self.lost = if heard { None } else { self.lost.or(Some(now)) };
+    /// Whether a source can be heard; from the moment it cannot, what it told of grows old.
+    pub fn heard(&mut self, source: &str, heard: bool, now: Instant) {
+        if heard {
+            self.lost.remove(source);
+        } else if !self.lost.contains_key(source) {
+            self.lost.insert(source.into(), now);
+        }
     }
 
     /// Whose the address is.
     pub fn at(&self, address: IpAddr, now: Instant) -> Option<&ServiceKey> {
-        if self.lost.is_some_and(|since| now.saturating_duration_since(since) >= STALE) {
-            return None;
-        }
         let claims = self.by_address.get(&address.to_canonical())?;
         let known = claims.iter().filter_map(|uid| self.residents.get(uid));
         let mut living = known.filter(|known| known.until.is_none_or(|until| now < until));
         match (living.next(), living.next()) {
-            (Some(only), None) => Some(&only.resident.service),
+            (Some(only), None) if !self.is_stale(&only.source, now) => Some(&only.resident.service),
             _ => None,
         }
+    }
+
+    fn is_stale(&self, source: &str, now: Instant) -> bool {
+        let lost = [self.lost.get(source), self.lost.get(EVERY_SOURCE)];
+        lost.into_iter().flatten().any(|since| now.saturating_duration_since(*since) >= STALE)
     }
 
     /// How many are known.
@@ -188,6 +197,10 @@ mod tests {
         Resident { uid: uid.into(), service, addresses: vec![ip(address)], ends_within: None }
     }
 
+    fn source() -> Arc<str> {
+        "pods".into()
+    }
+
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
     }
@@ -195,11 +208,11 @@ mod tests {
     #[test]
     fn an_address_is_its_residents_until_that_one_ends() {
         let (mut all, now) = (Register::default(), Instant::now());
-        all.see(resident("1", "shop", "10.0.0.2"), now);
+        all.see(&source(), resident("1", "shop", "10.0.0.2"), now);
         assert_eq!(all.at(ip("10.0.0.2"), now), Some(&ServiceKey::new("shop", "web")));
         assert_eq!(all.at(ip("::ffff:10.0.0.2"), now), Some(&ServiceKey::new("shop", "web")));
         assert_eq!(all.at(ip("10.0.0.3"), now), None);
-        all.see(resident("1", "shop", "10.0.0.3"), now);
+        all.see(&source(), resident("1", "shop", "10.0.0.3"), now);
         assert_eq!(all.at(ip("10.0.0.2"), now), None, "it has moved");
         all.forget("1");
         assert_eq!(all.at(ip("10.0.0.3"), now), None);
@@ -209,8 +222,8 @@ mod tests {
     #[test]
     fn an_address_that_two_claim_is_nobodys() {
         let (mut all, now) = (Register::default(), Instant::now());
-        all.see(resident("1", "shop", "10.0.0.2"), now);
-        all.see(resident("2", "other", "10.0.0.2"), now);
+        all.see(&source(), resident("1", "shop", "10.0.0.2"), now);
+        all.see(&source(), resident("2", "other", "10.0.0.2"), now);
         assert_eq!(all.at(ip("10.0.0.2"), now), None);
         all.forget("1");
         assert_eq!(all.at(ip("10.0.0.2"), now), Some(&ServiceKey::new("other", "web")));
@@ -220,42 +233,46 @@ mod tests {
     fn whoever_ends_is_known_until_its_time_is_over() {
         let (mut all, now) = (Register::default(), Instant::now());
         let ending = |within| Resident { ends_within: Some(seconds(within)), ..resident("1", "shop", "10.0.0.2") };
-        all.see(resident("1", "shop", "10.0.0.2"), now);
-        all.see(ending(30), now);
+        all.see(&source(), resident("1", "shop", "10.0.0.2"), now);
+        all.see(&source(), ending(30), now);
         // Told again, and even without it: the first word stays.
-        all.see(ending(30), now + seconds(20));
-        all.see(resident("1", "shop", "10.0.0.2"), now + seconds(21));
+        all.see(&source(), ending(30), now + seconds(20));
+        all.see(&source(), resident("1", "shop", "10.0.0.2"), now + seconds(21));
         assert!(all.at(ip("10.0.0.2"), now + seconds(29)).is_some());
         assert_eq!(all.at(ip("10.0.0.2"), now + seconds(30)), None);
         // What became of it was never told; its address has another one already.
-        all.see(resident("2", "other", "10.0.0.2"), now + seconds(31));
+        all.see(&source(), resident("2", "other", "10.0.0.2"), now + seconds(31));
         assert_eq!(all.at(ip("10.0.0.2"), now + seconds(31)), Some(&ServiceKey::new("other", "web")));
-        all.see(ending(5), now + seconds(32));
+        all.see(&source(), ending(5), now + seconds(32));
         assert_eq!(all.at(ip("10.0.0.2"), now + seconds(32)), Some(&ServiceKey::new("other", "web")), "it had ended");
     }
 
     #[test]
     fn what_was_not_heard_of_for_long_is_not_believed() {
         let (mut all, now) = (Register::default(), Instant::now());
-        all.see(resident("1", "shop", "10.0.0.2"), now);
-        all.heard(false, now);
-        all.heard(false, now + seconds(200));
+        all.see(&source(), resident("1", "shop", "10.0.0.2"), now);
+        all.see(&"others".into(), resident("2", "shop", "10.0.0.3"), now);
+        all.heard("pods", false, now);
+        all.heard("pods", false, now + seconds(200));
         assert!(all.at(ip("10.0.0.2"), now + STALE - seconds(1)).is_some());
         assert_eq!(all.at(ip("10.0.0.2"), now + STALE), None);
-        all.heard(true, now + STALE);
+        assert!(all.at(ip("10.0.0.3"), now + STALE).is_some());
+        all.heard("pods", true, now + STALE);
         assert!(all.at(ip("10.0.0.2"), now + STALE).is_some());
+        all.heard(EVERY_SOURCE, false, now);
+        assert_eq!((all.at(ip("10.0.0.2"), now + STALE), all.at(ip("10.0.0.3"), now + STALE)), (None, None));
     }
 
     #[test]
-    fn a_list_replaces_those_that_it_is_of() {
+    fn a_list_replaces_what_its_source_has_told() {
         let (mut all, now) = (Register::default(), Instant::now());
-        all.see(resident("1", "shop", "10.0.0.1"), now);
-        all.see(resident("2", "shop", "10.0.0.2"), now);
-        all.see(resident("3", "other", "10.0.0.3"), now);
-        let list = vec![resident("2", "shop", "10.0.0.2"), resident("4", "shop", "10.0.0.1")];
-        all.replace(list, |resident| &*resident.service.landscape == "shop", now);
+        all.see(&source(), resident("1", "shop", "10.0.0.1"), now);
+        all.see(&source(), resident("2", "shop", "10.0.0.2"), now);
+        all.see(&"others".into(), resident("3", "other", "10.0.0.3"), now);
+        let list = vec![resident("2", "shop", "10.0.0.2"), resident("4", "more", "10.0.0.1")];
+        all.replace(&source(), list, now);
         let known = |address| all.at(ip(address), now).map(|key| key.landscape.to_string());
-        assert_eq!(known("10.0.0.1").as_deref(), Some("shop"));
+        assert_eq!(known("10.0.0.1").as_deref(), Some("more"));
         assert_eq!(known("10.0.0.2").as_deref(), Some("shop"));
         assert_eq!(known("10.0.0.3").as_deref(), Some("other"));
         assert_eq!(all.len(), 3);
@@ -269,8 +286,8 @@ mod tests {
             async move { all.at(ip("10.0.0.2")).await }
         });
         tokio::time::sleep(PATIENCE / 2).await;
-        all.tell(|register, now| register.see(resident("2", "shop", "10.0.0.9"), now));
-        all.tell(|register, now| register.see(resident("1", "shop", "10.0.0.2"), now));
+        all.tell(|register, now| register.see(&source(), resident("2", "shop", "10.0.0.9"), now));
+        all.tell(|register, now| register.see(&source(), resident("1", "shop", "10.0.0.2"), now));
         assert_eq!(asking.await.unwrap(), Some(ServiceKey::new("shop", "web")));
         let began = tokio::time::Instant::now();
         assert_eq!(all.at(ip("10.0.0.3")).await, None);
@@ -288,7 +305,7 @@ mod tests {
         assert_eq!(all.at(ip("10.0.0.2")).await, None);
         assert_eq!(began.elapsed(), Duration::ZERO, "refused at once");
         drop(waiting.pop());
-        all.tell(|register, now| register.see(resident("1", "shop", "10.0.0.2"), now));
+        all.tell(|register, now| register.see(&source(), resident("1", "shop", "10.0.0.2"), now));
         assert!(all.at(ip("10.0.0.2")).await.is_some());
     }
 }
