@@ -238,7 +238,7 @@ mod tests {
         let on = settings("backend: kubernetes\nkubernetes: {names: {}}", landscapes);
         assert_eq!(names(&on), ["ws-server-4711-b-c {3001}", "ws-server-4711-c {3002}"]);
         assert!(names(&settings("backend: kubernetes", landscapes)).is_empty());
-        let attached = "[{id: a, root: ., services: {web: {attach: {deployment: shop}}}}]";
+        let attached = "[{id: a, root: ., services: {web: {backend: kubernetes, attach: {deployment: shop}}}}]";
         let attached = settings("kubernetes: {names: {}}", attached);
         let of_web = followed(&attached);
         assert_eq!(names(&attached), ["ws-server-a-web {3000}"]);

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::checks::Checks;
 use super::defaults as d;
+use super::kubernetes;
 use super::model;
 use super::settings::KubernetesNames;
-use super::validate::{is_label, is_object_name};
 use crate::yaml::field::quote;
 
 /// `kubernetes.names`; `None` where services have none.
@@ -16,10 +16,7 @@ pub(super) fn names(kubernetes: &model::Kubernetes, c: &mut Checks<'_>) -> Optio
         Some(model::KubernetesNames::Settings(names)) => names,
     };
     let namespace = names.namespace.as_deref().unwrap_or(d::NAMES_NAMESPACE);
-    if !is_label(namespace) {
-        c.error("kubernetes.names.namespace", format!("expected the name of a namespace, found {}", quote(namespace)))
-            .help("lower-case letters, digits and inner `-`");
-    }
+    kubernetes::namespace("kubernetes.names.namespace", namespace, c);
     let address = names.address.as_deref().and_then(|text| {
         let address = text.parse().ok().filter(|a: &IpAddr| !a.is_unspecified() && !a.is_loopback());
         if address.is_none() {
@@ -29,7 +26,7 @@ pub(super) fn names(kubernetes: &model::Kubernetes, c: &mut Checks<'_>) -> Optio
         address
     });
     let domain = names.cluster_domain.as_deref().unwrap_or(d::CLUSTER_DOMAIN);
-    if !is_object_name(domain) {
+    if !domain.split('.').all(kubernetes::is_label) {
         c.error("kubernetes.names.clusterDomain", format!("expected a domain, found {}", quote(domain)))
             .help("such as cluster.local, without a dot at its end");
     }
