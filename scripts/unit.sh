@@ -32,4 +32,8 @@ if unshare --net sh -c 'ip link add probe type bridge && nft add table inet prob
 else
   printf '\n*** The private network is NOT tested: that takes root, network namespaces, nft and ip.\n\n'
 fi
+# The router on Kubernetes is tested with a cluster of the tests' own, unless there is another.
+if [[ -n "${KUBECONFIG:-}" ]]; then
+  printf '\n*** The Kubernetes tests use the cluster of KUBECONFIG=%s, in namespaces lr-… that they remove.\n\n' "$KUBECONFIG"
+fi
 cargo test --locked "$@"
