@@ -31,7 +31,7 @@ pub struct ClusterNames(Mutex<Option<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
-    wanted: watch::Sender<Arc<Names>>,
+    wanted: watch::Sender<Option<Arc<Names>>>,
     attached: watch::Sender<Arc<Followed>>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -67,7 +67,7 @@ impl ClusterNames {
         };
         let shelf = Arc::new(ApiShelf::new(&client, &site.namespace));
         let keeper = Keeper::new(site, names.ports, shelf, Arc::new(doors), residents.clone());
-        let (wanted, wish) = watch::channel(Arc::default());
+        let (wanted, wish) = watch::channel(None);
         let (attached, followed) = watch::channel(Arc::default());
         let tasks = [
             tokio::spawn(async move { keeper.run(wish).await }),
@@ -81,7 +81,7 @@ impl ClusterNames {
     pub(super) fn follow(&self, settings: &Settings) {
         if let Some(kept) = &*self.0.lock() {
             kept.attached.send_replace(Arc::new(followed(settings)));
-            kept.wanted.send_replace(Arc::new(wanted(settings)));
+            kept.wanted.send_replace(Some(Arc::new(wanted(settings))));
         }
     }
 

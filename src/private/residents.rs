@@ -24,8 +24,8 @@ use crate::proxy::Callers;
 pub const STALE: Duration = Duration::from_secs(300);
 
 /// How long a caller that nobody knows may wait to become known: its address is told with the next report
-/// of its node, which is a second or two after its program began.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+/// of its node, which is up to two seconds after its program began, and later on a busy one.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Callers that wait so at a time. They hold connections, and may be anybody's.
 const WAITING: usize = 256;

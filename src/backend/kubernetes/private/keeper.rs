@@ -63,12 +63,17 @@ impl Keeper {
         Self { shelf, opener, residents, site, ports: TargetPorts::new(range), conflicts: BTreeSet::new() }
     }
 
-    /// Follows what is wanted, until nobody can want anything any more.
-    pub async fn run(mut self, mut wanted: watch::Receiver<Arc<Names>>) {
+    /// Follows what is wanted, until nobody can want anything any more. Nothing is touched before that is known.
+    pub async fn run(mut self, mut wanted: watch::Receiver<Option<Arc<Names>>>) {
         let mut failures = 0u32;
         let mut told = String::new();
         loop {
-            let names = wanted.borrow_and_update().clone();
+            let Some(names) = wanted.borrow_and_update().clone() else {
+                match wanted.changed().await {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                }
+            };
             let wait = match self.settle(&names).await {
                 Ok(()) => {
                     if std::mem::take(&mut failures) > 0 {
@@ -98,7 +103,10 @@ impl Keeper {
     }
 
     /// Until something else is wanted, or all is to be compared again.
-    async fn watch_over(&self, wanted: &mut watch::Receiver<Arc<Names>>) -> Result<(), watch::error::RecvError> {
+    async fn watch_over(
+        &self,
+        wanted: &mut watch::Receiver<Option<Arc<Names>>>,
+    ) -> Result<(), watch::error::RecvError> {
         for _ in 0..LOOKS {
             match tokio::time::timeout(LOOK, wanted.changed()).await {
                 Ok(changed) => return changed,

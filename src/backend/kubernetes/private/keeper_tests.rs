@@ -198,7 +198,7 @@ async fn without_endpoint_slices_the_services_and_listeners_are_there() {
 async fn a_round_that_failed_is_repeated_and_a_change_is_followed_at_once() {
     let (shelf, machine) = (Arc::new(Memory::default()), Arc::new(Machine::default()));
     shelf.failures.lock().extend((0..4).map(|_| ShelfError::Silent("gone".into())));
-    let (want, wanted) = watch::channel(Arc::new(names(&[("a", &[1])])));
+    let (want, wanted) = watch::channel(Some(Arc::new(names(&[("a", &[1])]))));
     let running = tokio::spawn(keeper(&shelf, &machine).run(wanted));
     let is_open = async |n: usize| {
         while machine.open.lock().len() != n {
@@ -206,7 +206,7 @@ async fn a_round_that_failed_is_repeated_and_a_change_is_followed_at_once() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), is_open(1)).await.unwrap();
-    want.send_replace(Arc::new(names(&[("a", &[1]), ("b", &[1])])));
+    want.send_replace(Some(Arc::new(names(&[("a", &[1]), ("b", &[1])]))));
     tokio::time::timeout(Duration::from_secs(1), is_open(2)).await.unwrap();
     // Somebody deletes one.
     while shelf.services.lock().len() != 2 {
@@ -221,4 +221,19 @@ async fn a_round_that_failed_is_repeated_and_a_change_is_followed_at_once() {
     tokio::time::timeout(LOOK * (LOOKS + 1), back).await.unwrap();
     drop(want);
     running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_removed_before_it_is_known_what_is_wanted() {
+    let (shelf, machine) = (Arc::new(Memory::default()), Arc::new(Machine::default()));
+    keeper(&shelf, &machine).settle(&names(&[("a", &[1])])).await.unwrap();
+    shelf.written();
+    let (want, wanted) = watch::channel(None);
+    let running = tokio::spawn(keeper(&shelf, &machine).run(wanted));
+    tokio::time::sleep(LOOK).await;
+    want.send_replace(Some(Arc::new(names(&[("a", &[1])]))));
+    tokio::time::sleep(LOOK).await;
+    drop(want);
+    running.await.unwrap();
+    assert!(shelf.written().is_empty());
 }
