@@ -1,4 +1,5 @@
-//! The backends of this process: processes always, Docker from the first service that asks for it, or
+//! The backends of this process: processes always, Kubernetes and Docker from the first service that asks
+//! for them; Docker also
 //! from the start where an earlier router used it: what that one left has to be looked through, though
 //! nothing may ask for Docker any more.
 
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::router::landscape_ids;
 use crate::backend::docker::DockerBackend;
+use crate::backend::kubernetes::KubernetesBackend;
 use crate::backend::process::{ProcessBackend, ProcessOptions};
 use crate::backend::{Backend, BackendError, Network};
 use crate::config::settings::{BackendKind, OnExit, Settings};
@@ -23,6 +25,7 @@ const DOCKER_USED: &str = "docker-used";
 pub struct Backends {
     process: Arc<ProcessBackend>,
     docker: Mutex<Option<Arc<DockerBackend>>>,
+    kubernetes: Mutex<Option<Arc<KubernetesBackend>>>,
     instance: String,
     for_containers: Option<Arc<dyn Network>>,
 }
@@ -42,7 +45,13 @@ impl Backends {
         let options = ProcessOptions { network, ..ProcessOptions::new(settings.process.clone(), &settings.state) };
         let process = Arc::new(ProcessBackend::new(options, observer)?);
         lifecycle.connect(process.clone(), observations);
-        let backends = Self { process, docker: Mutex::default(), instance: instance.to_owned(), for_containers };
+        let backends = Self {
+            process,
+            docker: Mutex::default(),
+            kubernetes: Mutex::default(),
+            instance: instance.to_owned(),
+            for_containers,
+        };
         if settings.state.join(DOCKER_USED).exists() {
             backends.of(BackendKind::Docker, settings, lifecycle);
         }
@@ -51,9 +60,25 @@ impl Backends {
 
     /// The backend of this kind. An engine that does not answer is no error: what needs it waits.
     pub fn of(&self, kind: BackendKind, settings: &Settings, lifecycle: &Lifecycle) -> Arc<dyn Backend> {
-        if kind == BackendKind::Process {
-            return self.process.clone();
+        match kind {
+            BackendKind::Process => self.process.clone(),
+            BackendKind::Docker => self.docker(settings, lifecycle),
+            BackendKind::Kubernetes => self.kubernetes(settings, lifecycle),
         }
+    }
+
+    fn kubernetes(&self, settings: &Settings, lifecycle: &Lifecycle) -> Arc<dyn Backend> {
+        let mut kubernetes = self.kubernetes.lock();
+        let kubernetes = kubernetes.get_or_insert_with(|| {
+            let (observer, observations) = mpsc::unbounded_channel();
+            let new = Arc::new(KubernetesBackend::new(settings, observer));
+            lifecycle.connect(new.clone(), observations);
+            new
+        });
+        kubernetes.clone()
+    }
+
+    fn docker(&self, settings: &Settings, lifecycle: &Lifecycle) -> Arc<dyn Backend> {
         let mut docker = self.docker.lock();
         let docker = docker.get_or_insert_with(|| {
             let (observer, observations) = mpsc::unbounded_channel();
@@ -80,7 +105,7 @@ impl Backends {
         match kind {
             BackendKind::Process => Some(self.process.clone()),
             BackendKind::Docker => self.docker.lock().clone().map(|d| d as Arc<dyn Backend>),
-            BackendKind::Kubernetes => None,
+            BackendKind::Kubernetes => self.kubernetes.lock().clone().map(|k| k as Arc<dyn Backend>),
         }
     }
 
@@ -90,6 +115,10 @@ impl Backends {
         let docker = self.docker.lock().clone();
         if let Some(docker) = docker {
             docker.reconfigure(settings.docker.clone(), &landscape_ids(settings)).await;
+        }
+        let kubernetes = self.kubernetes.lock().clone();
+        if let Some(kubernetes) = kubernetes {
+            kubernetes.reconfigure(settings);
         }
     }
 
@@ -110,6 +139,12 @@ impl Backends {
                 docker.shutdown(Self::end_with_router(BackendKind::Docker, settings), grace).await;
             }
         };
-        tokio::join!(self.process.shutdown(true, grace), containers);
+        let kubernetes = self.kubernetes.lock().clone();
+        let pods = async {
+            if let Some(kubernetes) = kubernetes {
+                kubernetes.shutdown(Self::end_with_router(BackendKind::Kubernetes, settings), grace).await;
+            }
+        };
+        tokio::join!(self.process.shutdown(true, grace), containers, pods);
     }
 }

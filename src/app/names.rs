@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::Refusal;
 use super::private;
 use super::routes::Served;
-use crate::backend::kubernetes::connect;
+use crate::backend::kubernetes::connect::connect;
 use crate::backend::kubernetes::private::{ApiShelf, Followed, Keeper, Names, Opener, Site, follow};
 use crate::config::settings::{BackendKind, Settings};
 use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
@@ -24,6 +25,9 @@ use crate::proxy::{Called, Callers, Named, PrivatePort};
 
 /// What the names of listeners begin with; no interface is called so.
 const LISTENER: &str = "names/";
+
+/// One answer of an API server takes milliseconds.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// Keeps the names while the router owns its services.
 #[derive(Debug)]
@@ -55,7 +59,9 @@ impl ClusterNames {
         let kubernetes = &settings.kubernetes;
         let Some(names) = &kubernetes.names else { return Ok(None) };
         let address = address(names.address, std::env::var("POD_IP").ok().as_deref())?;
-        let (client, namespace) = connect::connect(kubernetes).await?;
+        // A watch says nothing for as long as nothing happens.
+        let watches = connect(kubernetes, None).await?;
+        let asks = connect(kubernetes, Some(ANSWER)).await?;
         let site = Site { namespace: names.namespace.clone(), instance: kubernetes.instance.clone(), address };
         let residents = Arc::new(Residents::default());
         let doors = Doors {
@@ -65,13 +71,13 @@ impl ClusterNames {
             open: Mutex::default(),
             inherited: Mutex::new(inherited.into_iter().map(|(_, socket)| socket).collect()),
         };
-        let shelf = Arc::new(ApiShelf::new(&client, &site.namespace));
+        let shelf = Arc::new(ApiShelf::new(&asks.client, &site.namespace));
         let keeper = Keeper::new(site, names.ports, shelf, Arc::new(doors), residents.clone());
         let (wanted, wish) = watch::channel(None);
         let (attached, followed) = watch::channel(Arc::default());
         let tasks = [
             tokio::spawn(async move { keeper.run(wish).await }),
-            tokio::spawn(follow(client, namespace, kubernetes.instance.clone(), residents, followed)),
+            tokio::spawn(follow(watches.client, watches.namespace, kubernetes.instance.clone(), residents, followed)),
         ];
         tracing::info!("services find each other by the names of the namespace {}", names.namespace);
         Ok(Some(Self(Mutex::new(Some(Kept { wanted, attached, tasks })))))

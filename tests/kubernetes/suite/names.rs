@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use super::rig::Rig;
+use super::rig::{self, Rig, service};
 use crate::fixture::object::Object;
 use crate::need_fixture;
 use crate::support::Router;
@@ -42,11 +42,15 @@ fn ci(services: &[&str], to: SocketAddr) -> String {
 /// A router whose services are only forwarded to, and have names; its ports are of a range that others hardly have.
 fn rig(services: &[&str]) -> (Rig, SocketAddr) {
     let to = upstream();
+    (with_names("headless: { allow: [127.0.0.0/8] }", &ci(services, to)), to)
+}
+
+fn with_names(settings: &str, ci: &str) -> Rig {
     let first = 30_000 + 10 * fastrand::u16(0..200);
-    let rig = Rig::new("headless: { allow: [127.0.0.0/8] }", &ci(services, to));
+    let rig = Rig::new(settings, ci);
     let names = format!("pull: never, names: {{ namespace: {}, ports: {first}-{} }}", rig.town.namespace, first + 9);
-    rig.site.write("router.yaml", &rig.router_yaml("headless: { allow: [127.0.0.0/8] }", &names));
-    (rig, to)
+    rig.site.write("router.yaml", &rig.router_yaml(settings, &names));
+    rig
 }
 
 fn start(rig: &Rig) -> Router {
@@ -172,4 +176,29 @@ fn a_service_that_somebody_else_made_is_left_alone() {
     target(&rig, &router, "ws-server-shop-more", 80);
     router.await_log("ws-server-shop-ext in the namespace");
     assert_eq!(rig.town.get("services", "ws-server-shop-ext").good()["spec"], before["spec"]);
+}
+
+#[test]
+fn a_call_by_name_wakes_the_service_that_is_called() {
+    need_fixture!("a test is at a pod's address on this machine alone");
+    let rig = with_names("", &rig::ci(&[service("web", 1, "/", ""), service("api", 1, "/api", "")]));
+    let router = start(&rig);
+    let port = target(&rig, &router, "ws-server-shop-api", 3000);
+    assert_eq!(router.shop("/").status, 200, "{}", router.log());
+    let web = rig.pods("web")[0].text("/status/podIP").to_owned();
+    assert!(rig.pods("api").is_empty());
+    let answer = ask(&web, port, "api").unwrap_or_else(|| panic!("{}", router.log()));
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    rig.await_ready(&router, "api", 1);
+    assert_eq!(router.service("api")["callers"][0]["service"], "web");
+    let api = router.service("api")["private"].clone();
+    let names = ["ws-server-shop-api".to_owned(), format!("ws-server-shop-api.{}", rig.town.namespace)];
+    assert_eq!(api, json!({ "address": null, "names": names, "ports": [3000] }));
+    // Its own pod is a caller like any other, and the policy lets the router alone through.
+    let own = rig.pods("api")[0].text("/status/podIP").to_owned();
+    assert!(ask(&own, port, "api").is_some());
+    let policy = rig.town.list("networkpolicies", "");
+    assert_eq!(policy.len(), 1);
+    let router_alone = |peer: &Value| peer.text("/podSelector/matchLabels/landscape-router~1landscape").is_empty();
+    assert!(policy[0].list("/spec/ingress/0/from").iter().all(router_alone), "{policy:#?}");
 }
