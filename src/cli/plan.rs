@@ -165,3 +165,87 @@ fn excerpt(text: &str, at: usize) -> String {
     let (before, after) = (if from > 0 { "…" } else { "" }, if from + SHORT < length { "…" } else { "" });
     format!("{before}{kept}{after}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn change(action: Action, service: Option<&str>, fields: Vec<Field>) -> Change {
+        let (name, service) = ("ws-server-shop-web".to_owned(), service.map(str::to_owned));
+        Change { action, kind: "Deployment", name, landscape: "shop".into(), service, fields }
+    }
+
+    fn field(path: &str, before: Option<Value>, after: Option<Value>) -> Field {
+        Field { path: path.into(), before, after, hidden: false }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            cluster: "https://c:6443".into(),
+            namespace: "apps".into(),
+            changes: Vec::new(),
+            attached: Vec::new(),
+            not_runnable: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn changes_stand_below_whom_they_concern() {
+        let fields = vec![
+            field("spec.a", Some(json!("x")), Some(json!("y"))),
+            field("spec.b", None, Some(json!(1))),
+            field("spec.c\u{1b}", Some(json!([1])), None),
+            Field { hidden: true, ..field("data.PASS", None, None) },
+        ];
+        let plan = Plan {
+            changes: vec![
+                change(Action::Create, None, Vec::new()),
+                change(Action::Change, Some("web"), fields),
+                change(Action::Remove, Some("web"), Vec::new()),
+            ],
+            attached: vec![plan::Attached {
+                service: "shop/db".into(),
+                kind: "StatefulSet",
+                name: "db".into(),
+                namespace: "data".into(),
+                replicas: 1,
+            }],
+            not_runnable: vec![plan::NotRunnable { service: "shop/job".into(), remedy: "set a base".into() }],
+            problems: vec!["one".into()],
+            ..plan()
+        };
+        let expected = "shop
+  + Deployment ws-server-shop-web
+shop/web
+  ~ Deployment ws-server-shop-web
+      spec.a: \"x\" → \"y\"
+      spec.b: added 1
+      spec.c : removed [1]
+      data.PASS: changed
+  - Deployment ws-server-shop-web
+shop/db
+  = StatefulSet data/db is only scaled; now 1 replica
+shop/job
+  ! not runnable here: set a base
+namespace apps of https://c:6443: 1 created, 1 changed, 1 removed, 1 problem
+";
+        assert_eq!(in_words(&Out::plain(), &plan), expected);
+    }
+
+    #[test]
+    fn nothing_to_change_is_said() {
+        assert_eq!(in_words(&Out::plain(), &plan()), "namespace apps of https://c:6443: no changes\n");
+        let one = Plan { problems: vec!["x".into()], ..plan() };
+        assert_eq!(in_words(&Out::plain(), &one), "namespace apps of https://c:6443: 1 problem\n");
+    }
+
+    #[test]
+    fn of_long_texts_the_difference_is_shown() {
+        let of = |word: &str| json!(format!("{}{word}{}", "a".repeat(200), "b".repeat(200)));
+        let told = shown(&field("spec.x", Some(of("old")), Some(of("new"))));
+        assert!(told.contains("aaold") && told.contains("aanew") && told.matches('…').count() == 4, "{told}");
+        assert!(told.chars().count() < 200, "{told}");
+    }
+}

@@ -7,6 +7,7 @@ mod fixture;
 mod support;
 
 mod client;
+mod plan;
 mod semantics;
 mod suite;
 mod town;

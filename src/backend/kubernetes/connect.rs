@@ -35,7 +35,7 @@ pub async fn connect(settings: &KubernetesSettings, read_timeout: Option<Duratio
     let host = config.cluster_url.authority().map(|a| a.as_str().rsplit('@').next().unwrap_or_default().to_owned());
     let url = format!("{}://{}", config.cluster_url.scheme_str().unwrap_or("https"), host.unwrap_or_default());
     let client =
-        Client::try_from(config).map_err(|e| format!("the cluster's credentials cannot be used: {}", chain(&e)))?;
+        Client::try_from(config).map_err(|e| format!("the cluster's credentials cannot be used: {}", cause(&e)))?;
     Ok(Cluster { client, url, namespace })
 }
 
@@ -47,7 +47,7 @@ async fn configuration(settings: &KubernetesSettings) -> Result<Config, String> 
             format!(
                 "this is a pod, and its service account cannot be used: {}; let it have its token \
                  (`automountServiceAccountToken`), or set `kubernetes.kubeconfig`",
-                chain(&e)
+                cause(&e)
             )
         });
     }
@@ -60,24 +60,19 @@ async fn configuration(settings: &KubernetesSettings) -> Result<Config, String> 
         None => "KUBECONFIG or ~/.kube/config".to_owned(),
     };
     let unusable = |e: &KubeconfigError| {
-        format!("{} says of no cluster how it is reached: {}; set `kubernetes.kubeconfig`", named(), chain(e))
+        format!("{} says of no cluster how it is reached: {}; set `kubernetes.kubeconfig`", named(), cause(e))
     };
     let kubeconfig = read.map_err(|e| unusable(&e))?;
     Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| unusable(&e))
 }
 
-/// An error and what caused it, in one line, nothing twice.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = cause.source();
+/// What an error came from in the first place: `connection refused`, without all that passed it on.
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
     }
-    text
+    last.to_string()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod cold;
 mod fails;
 mod many;
 mod names;
+mod plan;
 mod pods;
 mod restart;
 mod rig;

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use self::live::{Kind, Live};
 use self::wanted::{Object, Wanted, wanted};
-use super::connect::{Cluster, chain, connect};
+use super::connect::{Cluster, cause, connect};
 use super::{manifest, names};
 use crate::config::settings::{Attach, AttachKind, Settings};
 use crate::landscape::ServiceKey;
@@ -183,9 +183,9 @@ impl Api<'_> {
             match self.ask(request).await {
                 Ok(mut list) => live.add(kind, &mut list),
                 Err(error) => {
-                    problems.push(self.told(&error, &format!("{}s cannot be listed", kind.word()), false));
-                    // Who does not answer once does not so the next time.
-                    if !matches!(error, kube::Error::Api(_)) {
+                    problems.push(self.told(&error, &format!("every {} of ours has to be listed", kind.word()), false));
+                    // Each kind has rights of its own; all else is the same for all.
+                    if !matches!(&error, kube::Error::Api(status) if status.is_forbidden()) {
                         break;
                     }
                 }
@@ -286,7 +286,10 @@ impl Api<'_> {
                 let remedy = if status.message.contains(" cannot ") { "; give this account the right" } else { "" };
                 format!("{what}: {}{remedy}", status.message)
             }
-            other => format!("no cluster answers at {}: {}", self.cluster.url, chain(other)),
+            other => format!("no cluster answers at {}: {}", self.cluster.url, cause(other)),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
