@@ -188,7 +188,7 @@ fn a_call_by_name_wakes_the_service_that_is_called() {
     let web = rig.pods("web")[0].text("/status/podIP").to_owned();
     assert!(rig.pods("api").is_empty());
     let answer = ask(&web, port, "api").unwrap_or_else(|| panic!("{}", router.log()));
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     rig.await_ready(&router, "api", 1);
     assert_eq!(router.service("api")["callers"][0]["service"], "web");
     let api = router.service("api")["private"].clone();
