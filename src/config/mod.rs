@@ -18,6 +18,7 @@ mod later;
 mod load;
 pub mod model;
 mod names;
+mod networks;
 mod places;
 mod policy;
 mod prune;

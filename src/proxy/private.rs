@@ -59,13 +59,26 @@ pub enum Gateway {
     Named(Arc<Named>),
 }
 
-/// An interface that one landscape's replicas alone are behind.
+/// An interface that one landscape's replicas alone are behind, or this machine's loopback, where what calls is
+/// taken at its word.
 #[derive(Debug)]
 pub struct Segment {
     /// The landscape.
     pub landscape: LandscapeId,
+    /// How callers come to the listener.
+    pub way: Way,
     /// Who has which address.
     pub neighbours: Arc<Neighbours>,
+}
+
+/// How callers of virtual addresses come to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The packet filter leads what is sent to a virtual address to the segment's one listener, and the kernel
+    /// knows where it was sent to.
+    Redirect,
+    /// The listener is at the address itself.
+    Straight,
 }
 
 /// A port of a name that callers of any landscape may come by.
@@ -132,12 +145,15 @@ impl From<Arc<Named>> for Gateway {
 }
 
 impl Entry {
-    /// The entry of a connection that was accepted there. On a segment, the packet filter leads what is sent
-    /// to a virtual address to its one listener, and the kernel knows where it was sent to.
+    /// The entry of a connection that was accepted there.
     pub(crate) fn of<S: AsFd>(gateway: &Gateway, accepted: &S) -> io::Result<Self> {
         match gateway {
             Gateway::Segment(segment) => {
-                let address = SockRef::from(accepted).original_dst_v4()?;
+                let accepted = SockRef::from(accepted);
+                let address = match segment.way {
+                    Way::Redirect => accepted.original_dst_v4()?,
+                    Way::Straight => accepted.local_addr()?,
+                };
                 let address = address.as_socket_ipv4().ok_or(io::ErrorKind::InvalidData)?;
                 Ok(Self::Segment { segment: segment.clone(), address })
             }

@@ -161,6 +161,8 @@ enum Writing {
 pub struct Core {
     /// The workload is not ours.
     attached: bool,
+    /// What people call the workload that is not ours.
+    called: String,
     declared: Option<Declared>,
     left: bool,
     /// `None` before the first look.
@@ -203,6 +205,7 @@ impl Core {
     pub fn new(attached: bool) -> Self {
         Self {
             attached,
+            called: String::new(),
             declared: None,
             left: false,
             workload: None,
@@ -224,6 +227,11 @@ impl Core {
             refused: None,
             effects: Vec::new(),
         }
+    }
+
+    /// What people call the workload that is not ours: `the Deployment shop-api`.
+    pub fn called(self, called: String) -> Self {
+        Self { called, ..self }
     }
 
     /// Takes an event and tells what is to be done about it.
