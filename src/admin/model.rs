@@ -178,11 +178,11 @@ pub struct ServiceView {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateView {
-    /// Its virtual address.
-    pub address: Ipv4Addr,
-    /// What its address is called, the shortest first.
+    /// Its virtual address; `None` in a cluster, where its names alone are known.
+    pub address: Option<Ipv4Addr>,
+    /// What it is called, the shortest first.
     pub names: Vec<String>,
-    /// The ports that its address answers at.
+    /// The ports that it answers at.
     pub ports: Vec<u16>,
 }
 
@@ -262,7 +262,15 @@ impl PrivateView {
     /// How a service with this virtual address is reached.
     pub fn of(spec: &ServiceSpec, address: Ipv4Addr) -> Self {
         let names = private::names::names_of(&spec.key.landscape, &spec.key.service);
-        Self { address, names, ports: private::ports_of(spec) }
+        Self { address: Some(address), names, ports: private::ports_of(spec) }
+    }
+
+    /// How a service is reached in a cluster whose names are in this namespace; `None` if it is not.
+    pub fn in_cluster(spec: &ServiceSpec, namespace: &str) -> Option<Self> {
+        let label = private::names::label_of(&spec.key.landscape, &spec.key.service)?;
+        let ports = private::ports_of(spec);
+        let names = vec![label.clone(), format!("{label}.{namespace}")];
+        (!ports.is_empty()).then_some(Self { address: None, names, ports })
     }
 }
 

@@ -40,7 +40,7 @@ fn service(name: &str, kind: &'static str, runs: bool) -> ServiceView {
         pinned: false,
         depends_on: vec!["store".into()],
         private: Some(PrivateView {
-            address: [10, 212, 0, 7].into(),
+            address: Some([10, 212, 0, 7].into()),
             names: vec![name.into(), format!("ws-server-4711-{name}")],
             ports: vec![3000],
         }),

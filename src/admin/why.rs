@@ -67,7 +67,12 @@ fn found(private: Option<&PrivateView>, callers: &[CallerView], now: u64) -> Vec
     let mut all = Vec::new();
     if let Some(PrivateView { address, names, ports }) = private {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let name = names.first().map_or_else(|| address.to_string(), |name| format!("{name} ({address})"));
+        let name = match (names.first(), address) {
+            (Some(name), Some(address)) => format!("{name} ({address})"),
+            (Some(_), None) => names.join(" or "),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => "nothing".to_owned(),
+        };
         let word = if ports.len() == 1 { "port" } else { "ports" };
         all.push(format!("Other services reach it as {name} at {word} {}.", ports.join(", ")));
     }
@@ -206,7 +211,7 @@ mod tests {
 
     #[test]
     fn who_called_is_told_and_by_which_name() {
-        let address = std::net::Ipv4Addr::new(10, 212, 0, 7);
+        let address = Some(std::net::Ipv4Addr::new(10, 212, 0, 7));
         let view = |ports| PrivateView { address, names: vec!["api".into(), "ws-server-4711-api".into()], ports };
         let caller = |service: &str, connections, requests| CallerView {
             service: service.into(),
@@ -226,6 +231,8 @@ mod tests {
         assert!(two.ends_with("at ports 80, 3000."), "{two}");
         let nameless = PrivateView { names: Vec::new(), ..view(vec![3000]) };
         assert_eq!(found(Some(&nameless), &[], 0), ["Other services reach it as 10.212.0.7 at port 3000."]);
+        let named = PrivateView { address: None, ..view(vec![3000]) };
+        assert_eq!(found(Some(&named), &[], 0), ["Other services reach it as api or ws-server-4711-api at port 3000."]);
         assert!(found(None, &[], 0).is_empty());
     }
 

@@ -6,6 +6,7 @@
 
 mod backends;
 mod model;
+mod names;
 mod private;
 mod router;
 mod routes;
@@ -145,6 +146,7 @@ async fn start(config: PathBuf, take_over: bool, standing: Standing) -> Result<R
         inherited_private = predecessor.take_private();
         state.lock()?;
     }
+    let inherited_names = names::inherited(&mut inherited_private);
     let budget = GateBudget::new(settings.hold.max_requests, settings.hold.max_bytes);
     let lifecycle = Lifecycle::new(LifecycleSettings {
         state: state.path().to_owned(),
@@ -154,6 +156,7 @@ async fn start(config: PathBuf, take_over: bool, standing: Standing) -> Result<R
     let neighbours = lifecycle.neighbours().clone();
     let footing = (standing, survey);
     let private = private::start(&settings, footing, &state, listeners.clone(), neighbours, inherited_private).await;
+    let names = names::ClusterNames::start(&settings, listeners.clone(), inherited_names).await?;
     let backends = Backends::start(&settings, state.instance(), &lifecycle, private.as_ref())?;
     let router = Arc::new(Router {
         health: Mutex::new(router::health(&config, sound, loaded.mistakes.iter().map(ToString::to_string).collect())),
@@ -162,6 +165,7 @@ async fn start(config: PathBuf, take_over: bool, standing: Standing) -> Result<R
         lifecycle,
         backends,
         private,
+        names,
         budget,
         current,
         listeners,
@@ -278,6 +282,9 @@ impl Running {
         tracing::info!("ending: requests in flight may finish");
         self.router.ending.store(true, Ordering::Release);
         let router = &self.router;
+        if let Some(names) = &router.names {
+            names.leave();
+        }
         let settings = router.settings.load_full();
         *router.watch.lock() = None;
         let deadline = drain_timeout(&settings);

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::router::Router;
+use super::routes::Served;
 use crate::admin::{EventLog, LandscapeView, Model, PrivateView, Refused, Reloaded, RouterView, ServiceView};
 use crate::backend::{Backend, LogLine, LogQuery};
-use crate::config::settings::{LandscapeSettings, Settings};
+use crate::config::settings::{BackendKind, LandscapeSettings, Settings};
 use crate::landscape::{ServiceKey, ServiceSpec};
 use crate::lifecycle::Command;
 use crate::observe::metrics::{Sample, Source};
@@ -26,7 +27,7 @@ impl Router {
                     match all.get(&spec.key) {
                         Some(served) => ServiceView {
                             depends_on: served.policy.depends_on.clone(),
-                            private: served.address.map(|address| PrivateView::of(spec, address)),
+                            private: self.private_view(settings, spec, served),
                             callers: served.stats.calls.view(),
                             ..view
                         },
@@ -38,6 +39,15 @@ impl Router {
             Err(reason) => (Some(reason.clone()), Vec::new()),
         };
         LandscapeView { id: landscape.id.to_string(), error, urls: bases, services }
+    }
+
+    /// How other services of its landscape reach a service.
+    fn private_view(&self, settings: &Settings, spec: &ServiceSpec, served: &Served) -> Option<PrivateView> {
+        let names = settings.kubernetes.names.as_ref();
+        match names.filter(|_| served.policy.backend == BackendKind::Kubernetes) {
+            Some(names) => PrivateView::in_cluster(spec, &names.namespace),
+            None => served.address.map(|address| PrivateView::of(spec, address)),
+        }
     }
 
     /// Where a landscape is reached: its dev host at the first listener, then its custom domains.
@@ -134,7 +144,7 @@ impl Model for Router {
 impl Source for Router {
     fn services(&self) -> Vec<Sample> {
         let served = self.served.load();
-        let sample = |(key, s): (&ServiceKey, &super::routes::Served)| Sample {
+        let sample = |(key, s): (&ServiceKey, &Served)| Sample {
             key: key.clone(),
             stats: s.stats.clone(),
             status: s.service.as_ref().map(|service| service.status()),

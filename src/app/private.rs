@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
 use super::routes::{self, Served};
 use super::standing::Standing;
 use super::state::State;
-use crate::config::settings::{BackendKind, Namespaces, Policy, PrivateSettings, Protocol, Settings};
+use crate::config::settings::{BackendKind, Namespaces, Policy, Protocol, Settings};
 use crate::landscape::{LandscapeId, LandscapeSpec, PathTarget, ServiceKey, ServiceSpec, Workload};
 use crate::lifecycle::Neighbours;
 use crate::listen::Listeners;
@@ -189,21 +190,26 @@ fn ports(settings: &Settings) -> Vec<(LandscapeId, Ports)> {
     known.map(of).collect()
 }
 
-/// What requests read: every private port by its virtual address.
+/// What requests read: every private port.
 pub(super) fn table(settings: &Settings, served: &HashMap<ServiceKey, Served>) -> PrivatePorts {
-    let Some(private) = &settings.private else { return PrivatePorts::default() };
+    PrivatePorts { by_address: by_address(settings, served), by_name: super::names::table(settings, served) }
+}
+
+fn by_address(settings: &Settings, served: &HashMap<ServiceKey, Served>) -> HashMap<SocketAddrV4, Arc<PrivatePort>> {
+    let Some(private) = &settings.private else { return HashMap::new() };
     let known = settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok());
     let services = known.flat_map(|spec| spec.services.values());
     let of = |spec: &Arc<ServiceSpec>| {
         let served = served.get(&spec.key)?;
         let address = served.address?;
-        let each = |number| (SocketAddrV4::new(address, number), Arc::new(port(spec, number, served, private)));
+        let each = |number| (SocketAddrV4::new(address, number), Arc::new(port(spec, number, served, private.idle)));
         Some(ports_of(spec).into_iter().map(each).collect::<Vec<_>>())
     };
     services.filter_map(of).flatten().collect()
 }
 
-fn port(spec: &Arc<ServiceSpec>, number: u16, served: &Served, private: &PrivateSettings) -> PrivatePort {
+/// A declared port of a service; raw TCP on it ends after `idle`.
+pub(super) fn port(spec: &Arc<ServiceSpec>, number: u16, served: &Served, idle: Duration) -> PrivatePort {
     let mut paths = PrefixTree::default();
     let mut add = |prefix: &str, to: &PathTarget, strip: usize| {
         let route = Route {
@@ -229,7 +235,7 @@ fn port(spec: &Arc<ServiceSpec>, number: u16, served: &Served, private: &Private
         stats: served.stats.clone(),
         protocol: protocol(spec, &served.policy, number),
         paths,
-        idle: private.idle,
+        idle,
     }
 }
 

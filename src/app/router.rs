@@ -11,11 +11,12 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
 use super::backends::Backends;
+use super::names::ClusterNames;
 use super::private::{self, Private};
 use super::routes::{self, Served};
 use crate::admin::{ConfigHealth, EventLog, Reloaded};
 use crate::config::diff::Changes;
-use crate::config::settings::{Namespaces, PrivateSettings, Settings};
+use crate::config::settings::{KubernetesNames, Namespaces, PrivateSettings, Settings};
 use crate::config::watch::Watch;
 use crate::config::{self, Purpose};
 use crate::landscape::{LandscapeId, ServiceKey};
@@ -34,6 +35,8 @@ pub struct Router {
     pub(super) backends: Backends,
     /// The network between services, where there is one.
     pub(super) private: Option<Private>,
+    /// The names of services in a cluster, where there are some.
+    pub(super) names: Option<ClusterNames>,
     pub(super) budget: Arc<GateBudget>,
     pub(super) current: CurrentSnapshot,
     pub(super) listeners: Arc<Listeners>,
@@ -126,6 +129,9 @@ impl Router {
         if let Some(private) = &self.private {
             private.follow().await;
         }
+        if let Some(names) = &self.names {
+            names.follow(settings);
+        }
         Ok(())
     }
 
@@ -187,6 +193,10 @@ fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
     let fixed = |private: &Option<PrivateSettings>| {
         private.clone().map(|p| PrivateSettings { idle: Duration::ZERO, docker: Vec::new(), ..p })
     };
+    let names = |settings: &Settings| {
+        let names = settings.kubernetes.names.clone();
+        names.map(|names| KubernetesNames { idle: Duration::ZERO, ..names })
+    };
     let asks = |settings: &Settings| settings.process.namespaces == Namespaces::User;
     if asks(old) != asks(new) {
         return Err("process.namespaces cannot become `user`, or something else, while the router runs; stop it and \
@@ -198,6 +208,7 @@ fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
         ("threads", old.listen.threads != new.listen.threads),
         ("listen.admin", old.listen.admin != new.listen.admin),
         ("docker.host", old.docker.host != new.docker.host),
+        ("kubernetes.names", names(old) != names(new)),
         ("private", fixed(&old.private) != fixed(&new.private)),
     ];
     match all.iter().find(|(_, changed)| *changed) {

@@ -110,7 +110,9 @@ struct Private<'s> {
 
 /// The service whose private name this host is.
 fn private<'s>(settings: &'s Settings, host: &str) -> Option<Private<'s>> {
-    settings.private.as_ref()?;
+    if settings.private.is_none() && settings.kubernetes.names.is_none() {
+        return None;
+    }
     let specs = settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok());
     let of = |service: &'s Arc<ServiceSpec>| Private {
         service,

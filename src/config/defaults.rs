@@ -66,6 +66,12 @@ pub const MAX_REPLICAS: u32 = 10;
 pub const LOG_KEEP: Size = mib(16);
 /// `process.ports`.
 pub const PORTS: PortRange = PortRange(20_000, 29_999);
+/// `kubernetes.names.namespace`: the domain of the format's documentation.
+pub const NAMES_NAMESPACE: &str = "workspaces";
+/// `kubernetes.names.clusterDomain`: Kubernetes' own default.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+/// `kubernetes.names.ports`.
+pub const NAMES_PORTS: PortRange = PortRange(21_000, 28_999);
 /// `private.subnets`, where they overlap neither `private.addresses` nor `docker.subnets`.
 pub const PRIVATE_SUBNETS: [&str; 4] = ["10.214.0.0/16", "10.215.0.0/16", "172.30.0.0/16", "192.168.208.0/20"];
 /// `private.idle`.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::checks::Checks;
 use super::defaults as d;
 use super::model;
+use super::names;
 use super::policy::Layers;
 use super::settings::{AttachKind, BackendKind, KubernetesSettings, LandscapeSettings, Registry};
 use super::validate::{bases, networks, on_exit, pull};
@@ -43,6 +44,7 @@ pub(super) fn settings(
         on_exit: on_exit(given.on_exit),
         allow_root: given.allow_root,
         registries,
+        names: names::names(given, c),
     }
 }
 
@@ -125,7 +127,7 @@ fn attached(attach: &model::Attach, path: &str, c: &mut Checks<'_>) {
     }
 }
 
-fn namespace(path: &str, name: &str, c: &mut Checks<'_>) {
+pub(super) fn namespace(path: &str, name: &str, c: &mut Checks<'_>) {
     if !is_label(name) {
         c.error(path, format!("expected the name of a namespace, found {}", quote(name)))
             .help("lower-case letters, digits and `-`, at most 63");
@@ -159,7 +161,7 @@ fn is_label_value(text: &str) -> bool {
 }
 
 /// A DNS label (RFC 1123).
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= LONGEST
         && !text.starts_with('-')

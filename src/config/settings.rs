@@ -1,7 +1,7 @@
 //! What the rest of the router reads of router.yaml: checked, with defaults filled in, and no text
 //! left to parse.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -349,6 +349,23 @@ pub struct KubernetesSettings {
     pub allow_root: bool,
     /// Credentials by registry host.
     pub registries: Vec<(String, Registry)>,
+    /// Names by which services find each other; `None`: they have none.
+    pub names: Option<KubernetesNames>,
+}
+
+/// Names of services in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesNames {
+    /// Where their Services are.
+    pub namespace: String,
+    /// Ports of the router that they lead to, inclusive.
+    pub ports: (u16, u16),
+    /// The router's address; `None`: `POD_IP` of the environment.
+    pub address: Option<IpAddr>,
+    /// What all names of the cluster end in.
+    pub cluster_domain: String,
+    /// Raw TCP on which nothing moved for so long is ended.
+    pub idle: Duration,
 }
 
 /// An existing workload that stands for a service: the router changes its replica count alone.

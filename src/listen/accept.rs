@@ -92,7 +92,7 @@ fn accept_one(listener: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> 
 fn give(thread: &Rc<Thread>, stream: TcpStream, peer: SocketAddr, source: &Source) {
     match thread.count().admit(thread.number()) {
         Some(counted) => {
-            let entry = source.segment.as_ref().map(|segment| Entry::of(segment, &stream)).transpose();
+            let entry = source.gateway.as_ref().map(|gateway| Entry::of(gateway, &stream)).transpose();
             match entry {
                 Ok(entry) => thread.pass_on(Accepted { stream, peer, listener: source.id, entry, counted }),
                 // It was not sent to a virtual address.
@@ -100,7 +100,7 @@ fn give(thread: &Rc<Thread>, stream: TcpStream, peer: SocketAddr, source: &Sourc
             }
         }
         // What is spoken there may not be HTTP.
-        None if source.segment.is_some() => wire::reset(&stream),
+        None if source.gateway.is_some() => wire::reset(&stream),
         None => refuse(thread, stream),
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::bind::{self, BindError};
 use super::count::Count;
 use super::thread::{self, Order, Quiet};
-use crate::proxy::{CurrentSnapshot, Segment, Shared};
+use crate::proxy::{CurrentSnapshot, Gateway, Shared};
 
 /// An idle connection of a router that ends may wait so long for a last request.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub struct Listeners {
 #[derive(Default)]
 struct Open {
     listeners: Vec<Listener>,
-    /// By interface.
+    /// By name: that of an interface, or what its owner chose.
     private: HashMap<Arc<str>, (u64, TcpListener)>,
     next: u64,
 }
@@ -146,22 +146,28 @@ impl Listeners {
         wanted.iter().map(|&address| bound(address)).collect()
     }
 
-    /// Accepts what a landscape's replicas send to virtual addresses, on the interface of this name.
-    pub fn serve_private(&self, interface: Arc<str>, segment: Arc<Segment>, socket: TcpListener) -> io::Result<()> {
+    /// Accepts what services send to each other, by this gateway. `name` is the interface's, or any other
+    /// that no interface can have.
+    pub fn serve_private(&self, name: Arc<str>, gateway: impl Into<Gateway>, socket: TcpListener) -> io::Result<()> {
         let theirs = socket.try_clone()?;
         let mut open = self.open.lock();
         let id = open.next;
         open.next += 1;
-        self.tell(id as usize % self.orders.len(), Order::Listen(id, theirs, Some(segment)));
-        if let Some((before, _)) = open.private.insert(interface, (id, socket)) {
+        self.tell(id as usize % self.orders.len(), Order::Listen(id, theirs, Some(gateway.into())));
+        if let Some((before, _)) = open.private.insert(name, (id, socket)) {
             self.tell_all(|| Order::Unlisten(before));
         }
         Ok(())
     }
 
-    /// Stops accepting on an interface; its connections finish.
-    pub fn end_private(&self, interface: &str) {
-        if let Some((id, _)) = self.open.lock().private.remove(interface) {
+    /// A socket for [`Listeners::serve_private`].
+    pub fn bind_private(address: SocketAddr) -> io::Result<TcpListener> {
+        bind::listen(address).map_err(|e| e.source)
+    }
+
+    /// Stops accepting on the private listener of this name; its connections finish.
+    pub fn end_private(&self, name: &str) {
+        if let Some((id, _)) = self.open.lock().private.remove(name) {
             self.tell_all(|| Order::Unlisten(id));
         }
     }
@@ -178,7 +184,7 @@ impl Listeners {
         open.listeners.iter().map(|l| Ok((l.wanted, l.socket.try_clone()?.into()))).collect()
     }
 
-    /// The same of the private listeners, each with its interface.
+    /// The same of the private listeners, each with its name.
     pub fn private_descriptors(&self) -> io::Result<Vec<(String, OwnedFd)>> {
         let open = self.open.lock();
         open.private.iter().map(|(name, (_, socket))| Ok((name.to_string(), socket.try_clone()?.into()))).collect()

@@ -16,7 +16,7 @@ use super::client::{Client, Deadlines};
 use super::clock::Clock;
 use super::connection;
 use super::count::{Count, Counted};
-use crate::proxy::{CurrentSnapshot, Entry, Local, Segment, Shared};
+use crate::proxy::{CurrentSnapshot, Entry, Gateway, Local, Shared};
 
 /// An accepted connection on its way to its thread.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Accepted {
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub id: u64,
-    pub segment: Option<Arc<Segment>>,
+    pub gateway: Option<Gateway>,
 }
 
 /// What a thread is told.
@@ -41,9 +41,9 @@ pub(super) struct Source {
 pub(super) enum Order {
     /// Serve this.
     Serve(Accepted),
-    /// Accept on this listener, which is on no other thread; with the landscape's interface that
-    /// it is on, if it is a private one.
-    Listen(u64, TcpListener, Option<Arc<Segment>>),
+    /// Accept on this listener, which is on no other thread; with what it stands for, if it is a
+    /// private one.
+    Listen(u64, TcpListener, Option<Gateway>),
     /// Stop accepting on it. Its connections finish, with `Connection: close`.
     Unlisten(u64),
     /// Let all connections finish; those that were idle for so long are closed.
@@ -160,11 +160,11 @@ impl Thread {
         self.work.notify_one();
     }
 
-    fn listen(self: &Rc<Self>, id: u64, listener: TcpListener, segment: Option<Arc<Segment>>) {
+    fn listen(self: &Rc<Self>, id: u64, listener: TcpListener, gateway: Option<Gateway>) {
         let watched = listener.try_clone().and_then(accept::watch);
         match watched {
             Ok(watched) => {
-                let task = tokio::task::spawn_local(accepting(self.clone(), watched, listener, Source { id, segment }));
+                let task = tokio::task::spawn_local(accepting(self.clone(), watched, listener, Source { id, gateway }));
                 self.listeners.borrow_mut().insert(id, task.abort_handle());
             }
             Err(error) => tracing::error!("a listener cannot be watched, it accepts nothing: {error}"),
@@ -284,7 +284,7 @@ pub(super) async fn run(
     while let Some(order) = orders.recv().await {
         match order {
             Order::Serve(accepted) => thread.serve(accepted),
-            Order::Listen(id, listener, segment) => thread.listen(id, listener, segment),
+            Order::Listen(id, listener, gateway) => thread.listen(id, listener, gateway),
             Order::Unlisten(id) => thread.unlisten(id),
             Order::Drain(grace, quiet) => thread.drain(grace, quiet),
             Order::End => break,

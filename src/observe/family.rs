@@ -62,6 +62,8 @@ families! {
         "Open connections of clients.";
     CONNECTIONS_REFUSED = COUNTER "landscape_router_connections_refused_total" []
         "Connections of clients that were closed at once because there were too many.";
+    PRIVATE_REFUSED = COUNTER "landscape_router_private_refused_total" ["reason"]
+        "Connections by a private name that were refused: nobody known calls, or a foreign landscape's service.";
     ACCESS_LOG_DROPPED = COUNTER "landscape_router_access_log_dropped_total" []
         "Access-log records that were lost.";
     RELOADS = COUNTER "landscape_router_config_reloads_total" ["result"]

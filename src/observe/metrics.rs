@@ -213,6 +213,10 @@ fn router(stats: &RouterStats) -> Vec<MetricFamily> {
     vec![
         one(&f::CONNECTIONS, stats.connections.get() as f64),
         one(&f::CONNECTIONS_REFUSED, stats.connections_refused.get() as f64),
+        f::PRIVATE_REFUSED.with(vec![
+            f::PRIVATE_REFUSED.sample(&["unknown"], stats.private_refused_unknown.get() as f64),
+            f::PRIVATE_REFUSED.sample(&["foreign"], stats.private_refused_foreign.get() as f64),
+        ]),
         one(&f::ACCESS_LOG_DROPPED, stats.access_log_dropped.get() as f64),
         f::RELOADS
             .with(vec![f::RELOADS.sample(&["success"], success as f64), f::RELOADS.sample(&["error"], error as f64)]),

@@ -17,6 +17,10 @@ pub struct RouterStats {
     pub connections: Gauge,
     /// Connections of clients that were closed at once because there were too many.
     pub connections_refused: Counter,
+    /// Connections by a private name that were refused: nobody is known at the caller's address.
+    pub private_refused_unknown: Counter,
+    /// The same where the caller's landscape has no such service.
+    pub private_refused_foreign: Counter,
     /// Access-log records that were lost because the log could not keep up or could not be written.
     pub access_log_dropped: Arc<Counter>,
     reloads_success: Counter,
@@ -32,6 +36,8 @@ impl Default for RouterStats {
             unrouted: Arc::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            private_refused_unknown: Counter::default(),
+            private_refused_foreign: Counter::default(),
             access_log_dropped: Arc::default(),
             reloads_success: Counter::default(),
             reloads_error: Counter::default(),

@@ -20,7 +20,9 @@ mod loopback;
 pub mod names;
 mod network;
 mod rejoin;
+pub mod residents;
 mod seats;
+pub mod target_ports;
 #[cfg(test)]
 mod tests;
 

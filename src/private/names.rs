@@ -30,15 +30,22 @@ const LOCALHOST: &str = "localhost";
 /// The names of a service in its landscape, the shortest first. A spelling that is no name is left out.
 pub fn names_of(landscape: &str, service: &str) -> Vec<String> {
     let service = service.to_ascii_lowercase();
-    let label = format!("{PREFIX}{}-{service}", landscape.to_ascii_lowercase());
+    let label = label_of(landscape, &service);
     let mut names = Vec::new();
     if service != LOCALHOST && !service.starts_with(PREFIX) {
         names.push(service);
     }
-    if label.len() <= MAX_LABEL {
+    if let Some(label) = label {
         names.extend([label.clone(), format!("{label}.{DOMAIN}")]);
     }
     names
+}
+
+/// The name of a service that says its landscape, without a domain: `ws-server-4711-api`. `None` where it is
+/// too long for a label. Services of two landscapes may have the same one: `b-c` of `a`, and `c` of `a-b`.
+pub fn label_of(landscape: &str, service: &str) -> Option<String> {
+    let label = format!("{PREFIX}{}-{}", landscape.to_ascii_lowercase(), service.to_ascii_lowercase());
+    (label.len() <= MAX_LABEL).then_some(label)
 }
 
 /// What a name means in a landscape.

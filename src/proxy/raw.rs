@@ -55,9 +55,14 @@ pub(crate) enum Sorted {
 /// Finds out whose port a private connection came to and what it speaks.
 pub(crate) async fn sort(local: &Rc<Local>, client: &Rc<Client>) -> Sorted {
     let Some(entry) = client.entry() else { return Sorted::Http };
-    let port = entry.port(&local.loaded().snapshot.private).cloned();
-    // It was removed a moment ago: the packet filter will refuse the next one.
-    let Some(port) = port else { return Sorted::Refused };
+    let known = entry.identify(client.peer().ip()).await;
+    // What the caller is given begins here, not when it was asked for.
+    client.enter(Phase::Header);
+    let port = known.and_then(|()| entry.port(&local.loaded().snapshot.private).cloned());
+    let Some(port) = port else {
+        entry.refused(client.peer(), &local.shared().stats);
+        return Sorted::Refused;
+    };
     client.set_caller(port.stats.calls.of(&entry.caller(client.peer().ip())).connected());
     match port.protocol {
         Some(Protocol::Http) => Sorted::Http,

@@ -20,7 +20,7 @@ pub type CurrentSnapshot = Arc<ArcSwap<Snapshot>>;
 pub struct Snapshot {
     /// Host and path to endpoint.
     pub table: Table<Arc<Endpoint>>,
-    /// Virtual address to private port.
+    /// What private listeners lead to.
     pub private: PrivatePorts,
     /// The rest.
     pub rules: Rules,

@@ -113,6 +113,9 @@ impl Successor {
         let _one = router.applying.lock().await;
         prepared(router).await;
         tracing::info!("a successor takes over");
+        if let Some(names) = &router.names {
+            names.leave();
+        }
         let private = router.listeners.private_descriptors()?;
         router.listeners.stop_accepting();
         let followers = router.lifecycle.hand_over().await;

@@ -7,8 +7,10 @@
 //!
 //! | file | concept |
 //! |---|---|
+//! | `connect` | a client of the cluster |
 //! | `names` | what objects are called, and what marks them as ours |
 //! | `manifest` | a specification as objects; without IO |
+//! | `private` | the names by which services find each other |
 //! | `core` | the rules of one service; without IO |
 //! | `keeper` | carries them out |
 //! | `look` | the cluster's objects, as far as the rules need them |
@@ -39,6 +41,7 @@ pub mod names;
 mod objects;
 mod own;
 pub mod plan;
+pub mod private;
 mod shared;
 mod stuck;
 mod trouble;

@@ -4,8 +4,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Off;
 use crate::config::defaults as d;
-use crate::config::scalar::{Cidr, PortRange};
+use crate::config::scalar::{Cidr, PortRange, Positive};
 
 /// The process backend.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -119,6 +120,46 @@ pub struct Kubernetes {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub allow_root: bool,
+    /// Lets the services of a landscape find each other by name: `ws-server-<id>-<service>.workspaces`
+    /// leads to the router, which wakes what is called and lets nobody else in. Default: `off`, for it takes
+    /// a namespace of its own, and rights in it.
+    pub names: Option<KubernetesNames>,
+}
+
+/// Names of services in a cluster, or `off`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum KubernetesNames {
+    /// `off`.
+    Word(Off),
+    /// Where they are and what they lead to.
+    Settings(KubernetesNamesSettings),
+}
+
+/// Where the names of services are in a cluster, and what they lead to.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "kubernetes.names")]
+pub struct KubernetesNamesSettings {
+    /// The namespace of the Services that are the names, and so their domain. It has to be there.
+    #[schemars(length(min = 1, max = 63), extend("default" = d::NAMES_NAMESPACE))]
+    pub namespace: Option<String>,
+    /// Where the router listens: one of these ports for each port of each name, the same one for as long as
+    /// the Service is there.
+    #[schemars(extend("default" = d::NAMES_PORTS.to_string()))]
+    pub ports: Option<PortRange>,
+    /// The router's address, as pods reach it without a translation between. Default: `POD_IP` of the
+    /// environment, which a router in the cluster has by the downward API.
+    #[schemars(length(min = 1))]
+    pub address: Option<String>,
+    /// What all names of the cluster end in: with it, pods find `ws-server-<id>-<service>` without the
+    /// namespace, too.
+    #[schemars(length(min = 1), extend("default" = d::CLUSTER_DOMAIN))]
+    pub cluster_domain: Option<String>,
+    /// A raw TCP connection on which no byte moved for so long is ended.
+    #[schemars(extend("default" = d::PRIVATE_IDLE.to_string()))]
+    pub idle: Option<Positive>,
 }
 
 /// The workload in a cluster that stands for a service: one of `deployment` and `statefulSet`. The router

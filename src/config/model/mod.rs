@@ -14,7 +14,9 @@ use serde_json::json;
 use super::defaults as d;
 use super::scalar::{Address, AdminAddress, Cidr, EnvValue, Host, Id, Positive, Prefix, Profile, Scalar, Size, Time};
 
-pub use backend::{Attach, Docker, Kubernetes, Namespaces, OnExit, Process, Pull};
+pub use backend::{
+    Attach, Docker, Kubernetes, KubernetesNames, KubernetesNamesSettings, Namespaces, OnExit, Process, Pull,
+};
 pub use private::{Private, PrivateSettings, Protocol};
 pub use service::{Defaults, Mode, PauseThen, Service, ServiceHold, Sticky, Then, Wake, WhenIdle, WhenIdleWord};
 pub use traffic::{Answer, Traffic, TrafficRule};

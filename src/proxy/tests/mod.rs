@@ -7,6 +7,7 @@ mod exhaustion;
 mod framing;
 mod log;
 mod malformed;
+mod names;
 mod panics;
 mod retries;
 mod sharing;

@@ -21,8 +21,8 @@ use crate::lifecycle::service::ReadySet;
 use crate::lifecycle::{Replica, Service};
 use crate::listen::{Listeners, Options};
 use crate::observe::{AccessLog, RouterStats, ServiceStats};
-use crate::proxy::{Endpoint, PrivatePorts, Rules, Shared, Snapshot, Target, Targets};
-use crate::route::TableBuilder;
+use crate::proxy::{Called, Endpoint, PrivatePort, PrivatePorts, Rules, Shared, Snapshot, Target, Targets};
+use crate::route::{PrefixTree, Route, TableBuilder};
 
 /// Longer than anything should take; a test that waits for it has failed.
 pub const LONG: Duration = Duration::from_secs(10);
@@ -148,7 +148,13 @@ impl Router {
             shared.push(id);
         }
         table.domain("shared.example", &[("/", shared)]);
-        let snapshot = Snapshot { table: table.build().unwrap(), private: PrivatePorts::default(), rules: setup.rules };
+        let to = Target::Replicas { service: service.clone(), port: 3000 };
+        let to = Endpoint::new(key.clone(), service.stats().clone(), policy.clone(), to);
+        let mut private = PrivatePorts::default();
+        let port = private_port(&key, service.stats().clone(), to);
+        let called = Called { name: "ws-server-4711-web".into(), port: 3000 };
+        private.by_name.entry(key.landscape.clone()).or_default().insert(called, Arc::new(port));
+        let snapshot = Snapshot { table: table.build().unwrap(), private, rules: setup.rules };
         let current = Arc::new(ArcSwap::from_pointee(snapshot));
         let stats = Arc::new(RouterStats::default());
         let shared = Shared {
@@ -215,6 +221,21 @@ impl Router {
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.control.block_on(future)
     }
+}
+
+/// The private port 3000 of a service.
+fn private_port(key: &ServiceKey, stats: Arc<ServiceStats>, target: Arc<Endpoint>) -> PrivatePort {
+    let mut paths = PrefixTree::default();
+    let route = Route {
+        target,
+        landscape: key.landscape.clone(),
+        service: key.service.clone(),
+        to: PathTarget::Port(3000),
+        prefix: Some("/".into()),
+        strip: 0,
+    };
+    assert!(paths.insert("/", route).is_ok());
+    PrivatePort { key: key.clone(), stats, protocol: None, paths, idle: LONG }
 }
 
 fn landscape(key: &ServiceKey, prefix: &str, strip: bool, to: PathTarget) -> LandscapeSpec {
@@ -296,7 +317,11 @@ pub fn field(head: &str, name: &str) -> Option<String> {
 
 impl Client {
     pub fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::on(TcpStream::connect(address).unwrap())
+    }
+
+    /// On a connection that somebody else made.
+    pub fn on(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(LONG)).unwrap();
         stream.set_write_timeout(Some(LONG)).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -6,6 +6,7 @@ mod changes;
 mod cold;
 mod fails;
 mod many;
+mod names;
 mod plan;
 mod pods;
 mod restart;

@@ -21,6 +21,7 @@ pub(crate) fn settings() -> KubernetesSettings {
         on_exit: OnExit::Leave,
         allow_root: false,
         registries: Vec::new(),
+        names: None,
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
-    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile,
-    SecretKeySelector, SecurityContext, TCPSocketAction, Volume, VolumeMount,
+    PersistentVolumeClaimVolumeSource, PodDNSConfig, PodSecurityContext, PodSpec, Probe, ResourceRequirements,
+    SeccompProfile, SecretKeySelector, SecurityContext, TCPSocketAction, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -83,6 +83,11 @@ pub(super) fn around(
         containers: vec![container],
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
+        // After those of its own namespace: `ws-server-4711-api` is found without its domain.
+        dns_config: settings.names.as_ref().map(|names| PodDNSConfig {
+            searches: Some(vec![format!("{}.svc.{}", names.namespace, names.cluster_domain)]),
+            ..Default::default()
+        }),
         image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
         security_context: Some(PodSecurityContext {
             supplemental_groups: Some(vec![i64::from(SHARED_GROUP)]),

@@ -33,7 +33,8 @@ impl Callers {
 }
 
 /// The policy of one landscape: its pods are reached from each other and by the router alone, and from
-/// `kubernetes.allowFrom`.
+/// `kubernetes.allowFrom`. Where services have names they reach each other through the router, which wakes what
+/// they call, and not past it.
 pub fn network_policy(id: &str, callers: &Callers, place: Place<'_>) -> NetworkPolicy {
     let selected = |labels| Some(LabelSelector { match_labels: Some(labels), ..Default::default() });
     let pods = selected(names::landscape_labels(&place.settings.instance, id));
@@ -46,6 +47,7 @@ pub fn network_policy(id: &str, callers: &Callers, place: Place<'_>) -> NetworkP
             .and_then(|namespace| selected([(NAMESPACE_NAME.to_owned(), namespace.to_owned())].into())),
         ..Default::default()
     };
+    let past_router = place.settings.names.is_none();
     let same = NetworkPolicyPeer { pod_selector: pods.clone(), ..Default::default() };
     let mut networks: Vec<IpNet> =
         callers.addresses.iter().chain(&place.settings.allow_from).map(IpNet::trunc).collect();
@@ -64,7 +66,14 @@ pub fn network_policy(id: &str, callers: &Callers, place: Place<'_>) -> NetworkP
         spec: Some(NetworkPolicySpec {
             pod_selector: pods,
             ingress: Some(vec![NetworkPolicyIngressRule {
-                from: Some([same, router].into_iter().chain(networks.into_iter().map(block)).collect()),
+                from: Some(
+                    past_router
+                        .then_some(same)
+                        .into_iter()
+                        .chain([router])
+                        .chain(networks.into_iter().map(block))
+                        .collect(),
+                ),
                 ..Default::default()
             }]),
             policy_types: Some(vec!["Ingress".into()]),

@@ -103,6 +103,24 @@ fn only_its_own_pods_and_the_router_reach_a_landscape() {
 }
 
 #[test]
+fn where_services_have_names_the_router_alone_reaches_them() {
+    let settings = with_names();
+    let found = json!(network_policy("4711", &Callers::default(), place(&settings)));
+    same(
+        &found["spec"]["ingress"],
+        &json!([{ "from": [{ "podSelector": { "matchLabels": { "app.kubernetes.io/name": "landscape-router" } } }] }]),
+    );
+}
+
+#[test]
+fn where_services_have_names_these_are_found_without_their_domain() {
+    let spec = web("image: nginx");
+    let dns = &deployed(&spec, &with_names())["spec"]["template"]["spec"]["dnsConfig"];
+    same(dns, &json!({ "searches": ["workspaces.svc.cluster.local"] }));
+    assert_eq!(deployed(&spec, &settings())["spec"]["template"]["spec"].get("dnsConfig"), None);
+}
+
+#[test]
 fn beside_its_workloads_the_router_is_known_without_its_namespace() {
     let settings = settings();
     for namespace in [None, Some("apps".to_owned())] {

@@ -11,9 +11,21 @@ use serde_json::{Value, json};
 
 use super::fixtures::{landscape, settings};
 use super::*;
-use crate::config::settings::{Pull, Registry};
+use crate::config::settings::{KubernetesNames, Pull, Registry};
 
 const GRACE: Duration = Duration::from_millis(9_500);
+
+/// With names in a namespace.
+fn with_names() -> KubernetesSettings {
+    let names = KubernetesNames {
+        namespace: "workspaces".into(),
+        ports: (21000, 28999),
+        address: None,
+        cluster_domain: "cluster.local".into(),
+        idle: Duration::from_secs(3600),
+    };
+    KubernetesSettings { names: Some(names), ..settings() }
+}
 
 fn place(settings: &KubernetesSettings) -> Place<'_> {
     Place { settings, namespace: "apps", owner: None }
