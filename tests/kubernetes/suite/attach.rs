@@ -134,7 +134,7 @@ fn a_workload_that_is_not_there_is_told() {
     let answer = router.shop("/");
     assert_eq!(answer.status, 503, "{}", answer.text());
     rig.eventually("the reason", &router, || {
-        Rig::failure(&router, "web", "detail").contains("attached to is not there")
+        Rig::failure(&router, "web", "detail").contains("the Deployment theirs, is not there")
     });
     rig.town.create("deployments", &deployment("theirs", 0, &[])).good();
     rig.eventually("its coming", &router, || router.shop("/").status == 200);
