@@ -5,10 +5,15 @@
 //! the channel it was made with. Applying the same [`Want`] twice does nothing the second time; a
 //! newer `Want` replaces an older one that is still under way.
 
+mod container;
 pub mod docker;
 mod door;
+pub mod kubernetes;
 mod network;
 pub mod process;
+mod reference;
+mod registry;
+mod script;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

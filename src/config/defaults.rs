@@ -72,3 +72,5 @@ pub const PRIVATE_SUBNETS: [&str; 4] = ["10.214.0.0/16", "10.215.0.0/16", "172.3
 pub const PRIVATE_IDLE: Time = seconds(3600);
 /// `docker.subnets`.
 pub const SUBNETS: &str = "10.213.0.0/16";
+/// `kubernetes.instance`.
+pub const INSTANCE: &str = "landscape-router";

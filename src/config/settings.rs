@@ -328,6 +328,10 @@ pub struct KubernetesSettings {
     pub context: Option<String>,
     /// Where workloads are; `None`: the context's, or the router's own.
     pub namespace: Option<String>,
+    /// What this installation's objects are told apart by from those of others: a label's value.
+    pub instance: String,
+    /// Who reaches the pods besides those of their landscape and the router's own.
+    pub allow_from: Vec<IpNet>,
     /// The image that runs Reactives; `None`: they are not runnable on Kubernetes.
     pub base: Option<String>,
     /// Named bases.

@@ -360,6 +360,8 @@ fn kubernetes(router: &model::Router, registries: Vec<(String, Registry)>, c: &m
         kubeconfig: kubernetes.kubeconfig.as_deref().map(|path| c.resolve(path)),
         context: kubernetes.context.clone(),
         namespace: kubernetes.namespace.clone(),
+        instance: instance(kubernetes.instance.as_deref(), c),
+        allow_from: networks(&kubernetes.allow_from),
         base: kubernetes.base.clone(),
         bases: bases("kubernetes.bases", &kubernetes.bases, c),
         claim: kubernetes.claim.clone(),
@@ -369,6 +371,24 @@ fn kubernetes(router: &model::Router, registries: Vec<(String, Registry)>, c: &m
         allow_root: kubernetes.allow_root,
         registries,
     }
+}
+
+fn instance(given: Option<&str>, c: &mut Checks<'_>) -> String {
+    let name = given.unwrap_or(d::INSTANCE);
+    if !is_label_value(name) {
+        c.error("kubernetes.instance", format!("expected the value of a Kubernetes label, found {}", quote(name)))
+            .help("letters, digits, `-`, `_` and `.`, at most 63, a letter or digit first and last");
+    }
+    name.to_owned()
+}
+
+/// Whether a label can have it; an empty one would tell nothing apart.
+fn is_label_value(text: &str) -> bool {
+    let ends_well = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63
+        && ends_well(text.chars().next())
+        && ends_well(text.chars().next_back())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Whether objects can be called so: a DNS subdomain (RFC 1123).

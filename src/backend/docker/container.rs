@@ -1,28 +1,20 @@
 //! From a specification to a container's configuration.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::RestartPolicyNameEnum;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, ImageConfig, Mount, RestartPolicy};
 
-use super::mounts::Source;
 use super::networks::Joined;
-use super::script::{self, Shell};
 use crate::backend::ReplicaId;
+use crate::backend::container::APP;
+use crate::backend::container::{CAPABILITIES, Ground, SHARED_GROUP, environment, memory, start, workspace};
+use crate::backend::script::{self, Shell};
 use crate::config::settings::DockerSettings;
 use crate::landscape::{Home, ServiceSpec, Step, Value, Workload};
 
-/// Where a Reactive finds the landscape's root.
-pub(super) const APP: &str = "/home/user/app";
-/// The group that owns the shared file system; every container is in it.
-const SHARED_GROUP: &str = "1010";
-/// What is left of the capabilities: enough for an image that starts as root, prepares its files and
-/// becomes someone else.
-const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL", "NET_BIND_SERVICE"];
 /// Enough for every server that is not a fork bomb.
 const PROCESSES: i64 = 4096;
-/// The least memory that engines accept.
-const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
 /// What a container's log may take on disk: two files of this size.
 const LOG_SIZE: &str = "8m";
 
@@ -40,73 +32,25 @@ pub(super) struct Plan<'a> {
     pub(super) init: bool,
 }
 
-/// The image a service runs in; the error is the remedy, for people.
-pub(super) fn image<'a>(
-    spec: &'a ServiceSpec,
-    settings: &DockerSettings,
-) -> Result<std::borrow::Cow<'a, Value>, String> {
-    use std::borrow::Cow;
-    match &spec.workload {
-        Workload::Container { image, .. } | Workload::CustomBase { image, .. } => Ok(Cow::Borrowed(image)),
-        Workload::Reactive { base: Some(name), .. } => Ok(Cow::Owned(named_base(name, settings))),
-        Workload::Reactive { base: None, .. } => base(settings).map(Cow::Owned),
-        Workload::Headless => Err("a headless service has nothing to run".into()),
-        Workload::Managed { provider } => Err(format!("the managed service `{provider}` is not provided here")),
-    }
-}
-
-/// The image that runs Reactives, `prepare` and `test`.
-pub(super) fn base(settings: &DockerSettings) -> Result<Value, String> {
-    settings.base.as_ref().map(|image| Value::plain(image.as_str())).ok_or_else(|| {
-        "no base image for services with `steps`: set `docker.base` in router.yaml, or `backend: process`".into()
-    })
-}
-
-/// One of `docker.bases`, or where they do not list it an image of that name.
-fn named_base(name: &str, settings: &DockerSettings) -> Value {
-    let listed = settings.bases.iter().find(|(listed, _)| listed == name).map(|(_, image)| image.as_str());
-    Value::plain(listed.unwrap_or(name))
-}
-
-/// Whether the specification can run; the error is the remedy, for people.
-pub(super) fn runnable(spec: &ServiceSpec, settings: &DockerSettings) -> Result<(), String> {
-    image(spec, settings)?;
-    if spec.user == Some(0) && !settings.allow_root {
-        return Err("`runAsUser: 0` needs the operator's consent: `docker.allowRoot: true` in router.yaml".into());
-    }
-    Ok(())
-}
-
-/// What of the shared file system the service gets to see. A mount of its own may take the root's place.
-pub(super) fn sources(spec: &ServiceSpec) -> Vec<Source<'_>> {
-    let replaced = spec.mounts.iter().any(|m| m.mount_path == APP);
-    let whole = matches!(spec.workload, Workload::Reactive { .. }) && !replaced;
-    let whole = whole.then_some(Source { path: "", target: APP });
-    let mounts = spec.mounts.iter().map(|m| Source { path: &m.workspace_path, target: &m.mount_path });
-    whole.into_iter().chain(mounts).collect()
+/// What router.yaml says of images for Docker.
+pub(super) fn ground(settings: &DockerSettings) -> Ground<'_> {
+    Ground { key: "docker", base: settings.base.as_deref(), bases: &settings.bases, allow_root: settings.allow_root }
 }
 
 /// The configuration of one replica's container.
 pub(super) fn replica(spec: &ServiceSpec, id: ReplicaId, plan: Plan<'_>) -> ContainerCreateBody {
-    let reactive = matches!(spec.workload, Workload::Reactive { .. });
-    // Images bring a PORT of their own; a Reactive has ours, unless its env says otherwise.
-    let port = reactive.then(|| ("PORT", spec.primary_port.to_string()));
-    let own = spec.env.iter().map(|(name, value)| (name.as_str(), value.text.to_string()));
-    let server = ("CS_SERVER", spec.key.service.to_string());
-    let env = merged(port.into_iter().chain(own).chain(workspace_env(&spec.home, id.ordinal)).chain([server]));
+    let replica = ("CS_REPLICA", Value::plain(id.ordinal.to_string()));
+    let env = texts(environment(spec).into_iter().chain([replica]));
     let user = user(spec, plan.config);
     let (nano_cpus, memory) = (nano_cpus(spec.plan.cpu, plan.cores), memory(spec.plan.memory));
     let mut body = bare(plan, env);
     body.user = user;
-    match &spec.workload {
-        Workload::Container { command, .. } => body.cmd = command.clone(),
-        Workload::Reactive { steps, .. } => in_steps(&mut body, Shell::BashOrSh, steps, false),
-        Workload::CustomBase { steps, .. } => in_steps(&mut body, Shell::Sh, steps, false),
-        Workload::Headless | Workload::Managed { .. } => {}
+    let start = start(spec);
+    body.cmd = start.command;
+    if let Some(entrypoint) = start.entrypoint {
+        in_steps(&mut body, entrypoint);
     }
-    if reactive {
-        body.working_dir = Some(APP.into());
-    }
+    body.working_dir = start.folder.map(str::to_owned);
     if let Some(host) = &mut body.host_config {
         if matches!(spec.workload, Workload::Container { .. }) {
             // An image's entry point may insist on being the first process, as with plain `docker run`.
@@ -123,8 +67,9 @@ pub(super) fn replica(spec: &ServiceSpec, id: ReplicaId, plan: Plan<'_>) -> Cont
 /// The configuration of the container that runs `prepare` or `test`.
 pub(super) fn job(home: &Home, steps: &[Step], plan: Plan<'_>) -> ContainerCreateBody {
     // The main replica is where these run.
-    let mut body = bare(plan, merged(workspace_env(home, 0).into_iter()));
-    in_steps(&mut body, Shell::BashOrSh, steps, true);
+    let replica = ("CS_REPLICA", Value::plain("0"));
+    let mut body = bare(plan, texts(workspace(home).into_iter().chain([replica])));
+    in_steps(&mut body, script::command(Shell::BashOrSh, steps, true));
     body.working_dir = Some(APP.into());
     body
 }
@@ -142,7 +87,7 @@ fn bare(plan: Plan<'_>, env: Vec<String>) -> ContainerCreateBody {
             dns_search: plan.network.resolver.map(|_| vec![".".into()]),
             restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
             mounts: Some(plan.mounts),
-            group_add: Some(vec![SHARED_GROUP.into()]),
+            group_add: Some(vec![SHARED_GROUP.to_string()]),
             cap_drop: Some(vec!["ALL".into()]),
             cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
             security_opt: Some(vec!["no-new-privileges:true".into()]),
@@ -155,28 +100,18 @@ fn bare(plan: Plan<'_>, env: Vec<String>) -> ContainerCreateBody {
     }
 }
 
-fn in_steps(body: &mut ContainerCreateBody, shell: Shell, steps: &[Step], announce: bool) {
+fn in_steps(body: &mut ContainerCreateBody, entrypoint: Vec<String>) {
     // Set anew even where it equals the image's: an image's CMD would be appended otherwise.
-    body.entrypoint = Some(script::command(shell, steps, announce));
+    body.entrypoint = Some(entrypoint);
     body.cmd = Some(Vec::new());
     // What the script passes on; an image's STOPSIGNAL is meant for its own entry point.
     body.stop_signal = Some("SIGTERM".into());
 }
 
-/// What every container is told of where it runs; ci.yml cannot say otherwise.
-fn workspace_env(home: &Home, ordinal: u32) -> [(&'static str, String); 4] {
-    [
-        ("CS_REPLICA", ordinal.to_string()),
-        ("WORKSPACE_ID", home.id.to_string()),
-        ("TEAM_ID", home.team.to_string()),
-        ("WORKSPACE_DEV_DOMAIN", home.dev_domain.to_string()),
-    ]
-}
-
 /// `NAME=value`, the last value of a name wins.
-fn merged<'a>(vars: impl Iterator<Item = (&'a str, String)>) -> Vec<String> {
-    let all: std::collections::BTreeMap<&str, String> = vars.collect();
-    all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+fn texts<'a>(vars: impl Iterator<Item = (&'a str, Value)>) -> Vec<String> {
+    let all: BTreeMap<&str, Value> = vars.collect();
+    all.into_iter().map(|(name, value)| format!("{name}={}", value.text)).collect()
 }
 
 /// `user[:group]` where one of both is asked for; `None` leaves the image's own.
@@ -198,10 +133,6 @@ fn nano_cpus(wanted: f64, cores: f64) -> i64 {
     (wanted.min(cores).max(0.01) * 1e9) as i64
 }
 
-fn memory(wanted: u64) -> i64 {
-    i64::try_from(wanted.max(LEAST_MEMORY)).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_later_value_wins() {
-        let env = merged([("PORT", "3000".to_owned()), ("A", "1".to_owned()), ("PORT", "80".to_owned())].into_iter());
+        let env = texts([("PORT", "3000"), ("A", "1"), ("PORT", "80")].map(|(n, v)| (n, Value::plain(v))).into_iter());
         assert_eq!(env, ["A=1", "PORT=80"]);
     }
 }

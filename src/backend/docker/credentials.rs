@@ -4,7 +4,7 @@
 //! logged or part of an error.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,15 +15,12 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
-use super::reference::canonical;
+use crate::backend::reference::canonical;
+use crate::backend::registry::{password, read, server};
 use crate::config::settings::Registry;
 
-/// A password or a `config.json` larger than this is a mistake.
-const FILE_LIMIT: u64 = 1024 * 1024;
 /// A helper that takes longer waits for someone who is not there.
 const HELPER_LIMIT: Duration = Duration::from_secs(20);
-/// What Docker Hub is called in `config.json` and by helpers.
-const HUB: &str = "https://index.docker.io/v1/";
 /// What a helper sees of the environment: what desktop key rings and the clouds' helpers ask for.
 const HELPER_ENV: [&str; 9] = [
     "PATH",
@@ -72,14 +69,10 @@ pub(super) async fn find(
     configured: &[(String, Registry)],
 ) -> Result<Option<DockerCredentials>, String> {
     if let Some((_, entry)) = configured.iter().find(|(host, _)| canonical(host) == registry) {
-        let password = read(&entry.password_file)
-            .await
-            .map_err(|e| format!("the password file {} cannot be read: {e}", entry.password_file.display()))?;
-        let password = password.strip_suffix('\n').unwrap_or(&password);
-        let password = password.strip_suffix('\r').unwrap_or(password);
+        let password = password(entry).await?;
         return Ok(Some(DockerCredentials {
             username: Some(entry.username.clone()),
-            password: Some(password.to_owned()),
+            password: Some(password),
             serveraddress: Some(server(registry)),
             ..Default::default()
         }));
@@ -210,24 +203,12 @@ async fn ask(helper: &str, registry: &str) -> Result<Option<DockerCredentials>, 
     }))
 }
 
-fn server(registry: &str) -> String {
-    if registry == "docker.io" { HUB.into() } else { registry.into() }
-}
-
 fn config_path() -> Option<PathBuf> {
     let folder = match std::env::var_os("DOCKER_CONFIG").filter(|d| !d.is_empty()) {
         Some(folder) => PathBuf::from(folder),
         None => PathBuf::from(std::env::var_os("HOME")?).join(".docker"),
     };
     Some(folder.join("config.json"))
-}
-
-async fn read(path: &Path) -> std::io::Result<String> {
-    let size = tokio::fs::metadata(path).await?.len();
-    if size > FILE_LIMIT {
-        return Err(std::io::Error::other(format!("{size} bytes are too many")));
-    }
-    tokio::fs::read_to_string(path).await
 }
 
 #[cfg(test)]
@@ -262,7 +243,7 @@ mod tests {
         .unwrap();
         let hub = from_docker("docker.io", &config).await.unwrap().unwrap();
         assert_eq!((hub.username.as_deref(), hub.password.as_deref()), (Some("u"), Some("p:p")));
-        assert_eq!(hub.serveraddress.as_deref(), Some(HUB));
+        assert_eq!(hub.serveraddress.as_deref(), Some("https://index.docker.io/v1/"));
         assert_eq!(from_docker("t.io", &config).await.unwrap().unwrap().identitytoken.as_deref(), Some("x"));
         assert_eq!(from_docker("e.io", &config).await.unwrap(), None);
         assert_eq!(from_docker("other.io", &config).await.unwrap(), None);

@@ -12,9 +12,9 @@ use tokio::sync::{Semaphore, watch};
 
 use super::engine::Up;
 use super::pull::Layers;
-use super::reference::Reference;
 use super::trouble::{CALL, Trouble, is_away, judge, status, text, within};
 use super::{credentials, trouble};
+use crate::backend::reference::Reference;
 use crate::backend::{Failure, FailureKind, Progress};
 use crate::config::settings::{DockerSettings, Pull};
 use crate::landscape::Value;

@@ -8,14 +8,15 @@ use bollard::models::ImageConfig;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
 use futures_util::StreamExt;
 
-use super::container::{self, APP};
+use super::container;
 use super::engine::Up;
-use super::mounts::Source;
 use super::networks::Joined;
 use super::shared::Shared;
 use super::state::{self, Look};
 use super::trouble::{CALL, Trouble, backend, is_away, judge, judge_start, not_runnable, within};
-use super::{depart, logs, script};
+use super::{depart, logs};
+use crate::backend::container::{APP, Source};
+use crate::backend::script;
 use crate::backend::{Failure, FailureKind, Job, LogLine, Progress, Stage};
 use crate::config::settings::DockerSettings;
 use crate::landscape::{Step, Value};
@@ -89,7 +90,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn whole(&self) -> Result<(), Trouble> {
         let settings = self.shared.settings.load_full();
-        let image = container::base(&settings).map_err(not_runnable)?;
+        let image = container::ground(&settings).base().map_err(not_runnable)?;
         let up = self.shared.engine.up_now().await.map_err(backend)?;
         let config = tokio::select! {
             config = self.shared.images.ensure(&up, &settings, &image, self.progress) => config?,

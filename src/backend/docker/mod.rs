@@ -13,8 +13,7 @@
 //! | `shared` | who is there; strays |
 //! | `adopt` | what an earlier router left |
 //! | `container` | a specification as a container's configuration |
-//! | `script` | steps inside a container |
-//! | `images`, `pull`, `reference`, `credentials` | images |
+//! | `images`, `pull`, `credentials` | images |
 //! | `mounts`, `beneath` | the shared file system, which cannot be left |
 //! | `networks` | one a landscape |
 //! | `logs`, `follow` | output |
@@ -37,9 +36,7 @@ mod logs;
 mod mounts;
 mod networks;
 mod pull;
-mod reference;
 mod replica;
-mod script;
 mod shared;
 mod state;
 mod trouble;
@@ -153,7 +150,7 @@ impl Backend for DockerBackend {
     }
 
     fn runnable(&self, spec: &ServiceSpec) -> Result<(), String> {
-        container::runnable(spec, &self.shared.settings.load())
+        container::ground(&self.shared.settings.load()).runnable(spec)
     }
 
     async fn adopt(&self) -> Result<Vec<Found>, BackendError> {

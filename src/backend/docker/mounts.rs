@@ -32,6 +32,7 @@ use super::beneath::{self, Opened, Refused};
 use super::engine::Up;
 use super::labels::Instance;
 use super::trouble::{CALL, ELSEWHERE, Trouble, backend, is_away, judge, not_runnable, status, text, within};
+use crate::backend::container::Source;
 
 /// The mounts of one container that is about to start, and what has to live until it has.
 pub(super) struct Prepared {
@@ -60,12 +61,6 @@ impl Drop for PrivateName {
             tracing::warn!("{} stays: {e}", self.path.display());
         }
     }
-}
-
-/// One wish: what, and where.
-pub(super) struct Source<'a> {
-    pub(super) path: &'a str,
-    pub(super) target: &'a str,
 }
 
 /// How the engine proved itself, for one connection.

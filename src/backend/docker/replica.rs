@@ -19,6 +19,7 @@ use super::logs::Book;
 use super::shared::Shared;
 use super::state::{self, Look};
 use super::trouble::{CALL, Trouble, backend, is_away, judge, judge_start, not_runnable, status, text, within};
+use crate::backend::container::sources;
 use crate::backend::{Addresses, Failure, FailureKind, Goal, ReplicaId, Seen};
 use crate::landscape::{ServiceKey, ServiceSpec};
 
@@ -263,8 +264,8 @@ impl Replica {
     async fn start(&mut self, up: &Up, spec: &Arc<ServiceSpec>) -> Result<After, Trouble> {
         let shared = Arc::clone(&self.shared);
         let settings = shared.settings.load_full();
-        container::runnable(spec, &settings).map_err(not_runnable)?;
-        let image = container::image(spec, &settings).map_err(not_runnable)?;
+        container::ground(&settings).runnable(spec).map_err(not_runnable)?;
+        let image = container::ground(&settings).image(spec).map_err(not_runnable)?;
         let (key, id) = (self.key.clone(), self.id);
         let progress = |p| shared.see(&key, Seen::Progress(id, p));
         let (config, _slot) = tokio::select! {
@@ -276,7 +277,7 @@ impl Replica {
         };
         let network = shared.networks.ensure(up, &settings.subnets, &self.key.landscape).await?;
         let name = self.name();
-        let sources = container::sources(spec);
+        let sources = sources(spec);
         // Held until the container has started.
         let mounts = shared.mounts.prepare(up, &image.text, &name, &spec.home.root, &sources).await?;
         let body = container::replica(

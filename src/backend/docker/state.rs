@@ -9,8 +9,8 @@ use bollard::query_parameters::InspectContainerOptions;
 use super::clock;
 use super::engine::Up;
 use super::labels;
-use super::script;
 use super::trouble::{CALL, Trouble, judge, status, within};
+use crate::backend::script;
 use crate::backend::{Addresses, Failure, FailureKind};
 use crate::landscape::{ServiceSpec, Workload};
 

@@ -88,6 +88,13 @@ pub struct Kubernetes {
     /// Where workloads are. Default: the context's namespace, in a cluster the router's own.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
+    /// What objects of this installation are marked with. Another one in the same namespace needs another.
+    #[schemars(length(min = 1, max = 63), extend("default" = d::INSTANCE))]
+    pub instance: Option<String>,
+    /// Who reaches the pods besides those of their landscape and the router's own: the addresses of routers
+    /// outside of the cluster where pods see others than the router's machine has, those of monitoring.
+    #[serde(default)]
+    pub allow_from: Vec<Cidr>,
     /// The image that runs Reactives, `prepare` and `test`. Without one they do not run on Kubernetes.
     #[schemars(length(min = 1))]
     pub base: Option<String>,
@@ -95,7 +102,8 @@ pub struct Kubernetes {
     #[serde(default)]
     pub bases: IndexMap<String, String>,
     /// The PersistentVolumeClaim that holds a landscape's shared file system; `{id}` stands for the
-    /// landscape's id. Without one, services that use the file system do not run on Kubernetes.
+    /// landscape's id. Without `{id}` each landscape has a folder in it that is called by its id. Without a
+    /// claim, services that use the file system do not run on Kubernetes.
     #[schemars(length(min = 1))]
     pub claim: Option<String>,
     /// Names of Secrets that images are pulled with, beside those of `registries`.

@@ -8,10 +8,11 @@ const MARK: &str = "landscape-router: step ";
 /// Runs `$@` one after the other. Each runs in the background, so that the wait for it can be
 /// interrupted: a polite signal goes on to every process of the container, and the script stays
 /// until they have ended, so that a shell that dies early does not take the application's own
-/// shutdown away. `kill -1` spares the container's first process and the script itself.
+/// shutdown away. Kubernetes sends what the image calls its polite signal, which for some is QUIT or
+/// WINCH. `kill -1` spares the container's first process and the script itself.
 const SCRIPT: &str = r#"
 stopping=
-trap 'stopping=1; trap "" TERM INT; kill -TERM -1 2>/dev/null' TERM INT
+trap 'stopping=1; trap "" TERM INT QUIT WINCH; kill -TERM -1 2>/dev/null' TERM INT QUIT WINCH
 n=0
 for step in "$@"; do
   n=$((n + 1))
@@ -33,7 +34,7 @@ done
 
 /// Which shell runs the steps.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shell {
+pub(in crate::backend) enum Shell {
     /// `/bin/sh` of an image of the user's own.
     Sh,
     /// bash where the base has it.
@@ -41,7 +42,7 @@ pub(super) enum Shell {
 }
 
 /// A command line that runs `steps`. With `announce` each step's begin is written to standard error.
-pub(super) fn command(shell: Shell, steps: &[Step], announce: bool) -> Vec<String> {
+pub(in crate::backend) fn command(shell: Shell, steps: &[Step], announce: bool) -> Vec<String> {
     let choose = match shell {
         Shell::Sh => "shell=/bin/sh",
         Shell::BashOrSh => "shell=/bin/sh; command -v bash >/dev/null 2>&1 && shell=bash",
@@ -53,17 +54,17 @@ pub(super) fn command(shell: Shell, steps: &[Step], announce: bool) -> Vec<Strin
 }
 
 /// The number of the step that a line of the script's announces.
-pub(super) fn announced(line: &str) -> Option<u32> {
+pub(in crate::backend) fn announced(line: &str) -> Option<u32> {
     line.strip_prefix(MARK)?.parse().ok()
 }
 
 /// The number of the step that failed, where the script's last words are among `lines`.
-pub(super) fn failed(lines: &[String]) -> Option<u32> {
+pub(in crate::backend) fn failed(lines: &[String]) -> Option<u32> {
     lines.iter().rev().find_map(|l| l.strip_prefix(MARK)?.split_once(": exit status ")?.0.parse().ok())
 }
 
 /// `step 2 (build)`.
-pub(super) fn called(steps: &[Step], number: u32) -> String {
+pub(in crate::backend) fn called(steps: &[Step], number: u32) -> String {
     let name = (number as usize)
         .checked_sub(1)
         .and_then(|i| steps.get(i))

@@ -2,19 +2,19 @@
 
 /// An image reference taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reference {
+pub(in crate::backend) struct Reference {
     /// What credentials are kept for: `docker.io`, `registry.example.com:5000`.
-    pub(super) registry: String,
+    pub(in crate::backend) registry: String,
     /// Without tag and digest, as it was written.
-    pub(super) repository: String,
+    pub(in crate::backend) repository: String,
     /// A tag (`latest` where none is given) or a digest (`sha256:…`), which wins over a tag.
-    pub(super) version: String,
+    pub(in crate::backend) version: String,
 }
 
 impl Reference {
     /// Takes a reference apart. What no registry would accept is left for the engine to refuse,
     /// which says why.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(in crate::backend) fn parse(text: &str) -> Self {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest)),
             None => (text, None),
@@ -40,7 +40,7 @@ impl Reference {
 
 /// The host that credentials for a registry are found under: without scheme and path, and one name
 /// for all that Docker Hub is called by.
-pub(super) fn canonical(registry: &str) -> &str {
+pub(in crate::backend) fn canonical(registry: &str) -> &str {
     let host = registry.split_once("://").map_or(registry, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or(host);
     match host {
