@@ -23,9 +23,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::object::{Content, Mark, Marks, Names, Phase, Report, Token, read_marks, write_marks};
+use super::object::{Content, Mark, Marks, Names, Phase, Report, read_marks, write_marks};
 use super::view::{News, View};
 use crate::landscape::ServiceKey;
+use crate::lifecycle::consent::{Order, Stand, Token, Word};
 use election::Election;
 use lead::Leader;
 
@@ -63,49 +64,6 @@ impl Default for Timing {
             batch: 500,
         }
     }
-}
-
-/// How a router stands to one of its services.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stand {
-    /// Nothing of it runs, as far as this router knows.
-    #[default]
-    Away,
-    /// It may be switched off.
-    Idle,
-    /// It may not.
-    Busy,
-}
-
-/// What a service's life says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// This has changed.
-    Stand(Stand),
-    /// Closed for this mark.
-    Closed(Token),
-    /// It is wanted, or has not been closed: this mark has to go.
-    Wanted(Token),
-    /// An operator wants it off everywhere.
-    Sleep,
-    /// It left the configuration.
-    Left,
-}
-
-/// What a service's life is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Close, and answer by [`Word::Closed`] or [`Word::Wanted`]; lease and start nothing from then on.
-    Close {
-        /// For this mark.
-        token: Token,
-        /// What is in flight has its drain timeout, and demand waits.
-        force: bool,
-    },
-    /// There is no mark, or no longer: what was closed is opened again.
-    Open,
-    /// It has been scaled to nothing; it may be woken.
-    Off,
 }
 
 /// What happened.
@@ -195,15 +153,17 @@ pub enum Trouble {
 }
 
 /// What a service's life was told last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Told {
+    #[default]
     Nothing,
     Open,
     Closed(Mark),
     Off,
 }
 
-#[derive(Debug)]
+/// One service here.
+#[derive(Debug, Default)]
 struct Local {
     stand: Stand,
     told: Told,
@@ -299,7 +259,7 @@ impl Core {
                 self.read_marks();
             }
             Input::Wrote(slot, result) => self.wrote(slot, result, now),
-            Input::Word(key, word) => self.heard(key, word),
+            Input::Word(key, word) => self.hear(key, word),
             Input::Scaled(key, token, scaled) => self.leader.scaled(&key, token, scaled, now + self.timing.retry),
             Input::End => self.ending = true,
         }
@@ -365,18 +325,13 @@ impl Core {
         &self.marks.1
     }
 
-    fn heard(&mut self, key: ServiceKey, word: Word) {
-        if word == Word::Left {
-            self.services.remove(&key);
+    /// Takes a word whose consequences can wait for the next input: there may be many at once.
+    pub fn hear(&mut self, key: ServiceKey, word: Word) {
+        if word == Word::Joined {
+            self.services.insert(key, Local::default());
             return;
         }
-        let local = self.services.entry(key).or_insert_with(|| Local {
-            stand: Stand::Away,
-            told: Told::Nothing,
-            closed: false,
-            wanted: false,
-            sleep: false,
-        });
+        let Some(local) = self.services.get_mut(&key) else { return };
         let told = match &local.told {
             Told::Closed(mark) => Some(mark.token),
             _ => None,
@@ -389,8 +344,9 @@ impl Core {
             }
             Word::Wanted(token) if told == Some(token) => local.wanted = true,
             // Of a mark that is gone.
-            Word::Closed(_) | Word::Wanted(_) | Word::Left => {}
+            Word::Closed(_) | Word::Wanted(_) | Word::Joined => {}
             Word::Sleep => local.sleep = true,
+            Word::Left => drop(self.services.remove(&key)),
         }
     }
 

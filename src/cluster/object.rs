@@ -14,9 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::landscape::ServiceKey;
-
-/// Names one switching off of one service. Never used twice.
-pub type Token = u64;
+use crate::lifecycle::consent::Token;
 
 /// What the Leases of one installation are called.
 #[derive(Clone, Debug)]

@@ -1,11 +1,12 @@
 //! The Leases as one watch tells of them: always the state of the API server at some moment, never a
 //! mixture of two, and how far that moment is behind.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::object::Item;
+use super::object::{Item, Report};
 
 /// What the watch says.
 #[derive(Clone, Debug)]
@@ -36,6 +37,18 @@ pub struct Known {
     /// The Lease.
     pub item: Item,
     at: Instant,
+    report: OnceCell<Arc<Report>>,
+}
+
+impl Known {
+    fn new(item: Item, at: Instant) -> Self {
+        Self { item, at, report: OnceCell::new() }
+    }
+
+    /// What it says, if it is a router's. Read once.
+    pub fn report(&self) -> &Arc<Report> {
+        self.report.get_or_init(|| Arc::new(Report::read(self.item.content.note.as_deref())))
+    }
 }
 
 /// See the module's words.
@@ -57,15 +70,15 @@ impl View {
                 let before = std::mem::take(&mut self.items);
                 for item in items {
                     let same = before.get(&item.name).filter(|k| k.item.version == item.version);
-                    let at = same.map_or(now, |k| k.at);
-                    self.items.insert(item.name.clone(), Known { item, at });
+                    let known = same.cloned().unwrap_or_else(|| Known::new(item, now));
+                    self.items.insert(known.item.name.clone(), known);
                 }
                 self.complete = self.complete.max(Some(asked));
                 version
             }
             News::Changed(item) => {
                 let version = item.version;
-                self.items.insert(item.name.clone(), Known { item, at: now });
+                self.items.insert(item.name.clone(), Known::new(item, now));
                 version
             }
             News::Gone { name, version } => {

@@ -2,11 +2,14 @@
 //! scaled.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::object::{Mark, Marks, Phase, Report, Token};
-use super::{Core, Output, Scaled, Slot, Stand, Told, When, Write};
+use super::super::object::{Mark, Marks, Phase, Report};
+use super::super::view::Known;
+use super::{Core, Output, Scaled, Slot, Told, When, Write};
 use crate::landscape::ServiceKey;
+use crate::lifecycle::consent::{Stand, Token};
 
 /// While many services are scaled, it is told so often which of them have been.
 const TIDY: Duration = Duration::from_secs(1);
@@ -46,18 +49,17 @@ impl Leader {
 
 impl Core {
     /// The other routers whose Leases have not run out, and what they say.
-    pub(super) fn peers(&self) -> impl Iterator<Item = (&str, Report)> {
+    pub(super) fn peers(&self) -> impl Iterator<Item = (&str, &Known)> {
         self.view.items().filter_map(|known| {
             let identity = self.names.identity(&known.item.name)?;
-            let counts = identity != &*self.identity && !self.view.has_run_out(known);
-            counts.then(|| (identity, Report::read(known.item.content.note.as_deref())))
+            (identity != &*self.identity && !self.view.has_run_out(known)).then_some((identity, known))
         })
     }
 
     /// What the marks should be, by what is known now.
     pub(super) fn lead(&mut self, marks: &mut Marks, now: Instant) {
         self.look_at_marks(now);
-        let reports: Vec<Report> = self.peers().map(|(_, report)| report).collect();
+        let reports: Vec<Arc<Report>> = self.peers().map(|(_, known)| known.report().clone()).collect();
         self.get_on(marks, &reports, now);
         self.mark_idle(marks, &reports, now);
     }
@@ -83,7 +85,7 @@ impl Core {
     }
 
     /// One step for each mark.
-    fn get_on(&mut self, marks: &mut Marks, reports: &[Report], now: Instant) {
+    fn get_on(&mut self, marks: &mut Marks, reports: &[Arc<Report>], now: Instant) {
         let seen = self.marks_are_seen();
         let mut over = Vec::new();
         let more = self.leader.scaling.values().any(|(_, state)| *state == Scaling::Running);
@@ -124,7 +126,7 @@ impl Core {
         }
     }
 
-    fn mark_idle(&mut self, marks: &mut Marks, reports: &[Report], now: Instant) {
+    fn mark_idle(&mut self, marks: &mut Marks, reports: &[Arc<Report>], now: Instant) {
         if self.leader.next.is_some_and(|at| now < at) {
             return;
         }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::object::{Content, Item, Phase, Token, read_marks};
+use super::super::object::{Content, Item, Phase, read_marks};
 use super::super::view::News;
-use super::{Core, Input, Order, Output, Scaled, Slot, Stand, Timing, Trouble, When, Word, Write};
+use super::{Core, Input, Output, Scaled, Slot, Timing, Trouble, When, Write};
 use crate::landscape::ServiceKey;
+use crate::lifecycle::consent::{Order, Stand, Token, Word};
 
 pub const IDLE_AFTER: Duration = Duration::from_secs(30);
 
@@ -164,7 +165,7 @@ impl World {
         self.routers.insert(id, router);
         self.relist(id);
         for key in self.keys.clone() {
-            self.input(id, Input::Word(key.clone(), Word::Stand(Stand::Away)));
+            self.input(id, Input::Word(key.clone(), Word::Joined));
             self.stand(id, &key);
         }
     }
