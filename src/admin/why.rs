@@ -87,6 +87,9 @@ fn call(c: &CallerView, now: u64) -> String {
 fn sentences(s: &ServiceStatus) -> Vec<String> {
     let mut all = vec![state(s)];
     all.extend(s.why.iter().map(|why| reason(why, s)));
+    if let Some(replicas) = s.outside_replicas {
+        all.push(format!("It is scaled to {replicas} from outside."));
+    }
     match s.seconds_until_sleep {
         Some(secs) => all.push(format!("It will be switched off in {} if nobody uses it.", span(secs))),
         None if s.mode == "always-on" => all.push("It is never switched off for idleness.".into()),
@@ -144,6 +147,7 @@ fn reason(why: &Why, s: &ServiceStatus) -> String {
         Why::AlwaysOn => "Its mode is always-on.".into(),
         Why::Pinned => "It is pinned; unpin lets it sleep again.".into(),
         Why::Operator => "An operator woke it.".into(),
+        Why::Outside => "It was woken from outside: somebody set the number of its replicas.".into(),
         Why::Landscape => "A routed service of its landscape is awake.".into(),
         Why::NeededBy { services } => format!("Services that depend on it are awake: {}.", services.join(", ")),
     }
@@ -183,6 +187,11 @@ mod tests {
         assert_eq!(
             sentences(&s),
             ["It is awake.", "It was used 1 min 1 s ago.", "It will be switched off in 59 min 1 s if nobody uses it."]
+        );
+        let outside = ServiceStatus { why: vec![Why::Outside], outside_replicas: Some(5), ..s.clone() };
+        assert_eq!(
+            sentences(&outside)[1..3],
+            ["It was woken from outside: somebody set the number of its replicas.", "It is scaled to 5 from outside."]
         );
         let pinned = ServiceStatus { why: vec![Why::Pinned], seconds_until_sleep: None, ..s };
         assert_eq!(sentences(&pinned)[2], "It will not be switched off while that is so.");

@@ -106,6 +106,13 @@ pub enum Seen {
     Stopped(ReplicaId),
     /// The image's own health check changed its mind.
     Health(ReplicaId, bool),
+    /// Somebody else set the number of replicas of this service, to this: in Kubernetes a person or an
+    /// autoscaler. Said before the ends of replicas that follow from it.
+    ///
+    /// What is wanted follows. In answer to a number above zero so many ordinals are listed, and none while
+    /// the service is on its way out, is prepared or cannot run here. In answer to zero nothing is listed,
+    /// until everything is gone; then again what always runs and what requests wait for.
+    Scaled(u32),
     /// The engine does not answer: what is known may be stale. Sent once for each service.
     EngineLost(String),
     /// The engine answers again; what is there follows as fresh observations of every replica.
@@ -277,6 +284,13 @@ pub trait Backend: Send + Sync + 'static {
     /// observes it. Called once, before the first `apply`. What is found and not wanted is then
     /// stopped by an `apply` that does not list it.
     async fn adopt(&self) -> Result<Vec<Found>, BackendError>;
+
+    /// How many replicas somebody else has set for a service, where that is known and the router's own word
+    /// is not the last. Asked after [`Backend::adopt`], once before anything is wanted of the service;
+    /// what changes from then on is told as [`Seen::Scaled`].
+    fn scaled(&self, _service: &ServiceKey) -> Option<u32> {
+        None
+    }
 
     /// Says what one service's replicas should be. Returns once that is noted, before it is so.
     fn apply(&self, want: Want);

@@ -86,6 +86,7 @@ pub(super) struct Status {
     pub mode: String,
     pub replicas: Vec<Replica>,
     pub wanted_replicas: u32,
+    pub outside_replicas: Option<u32>,
     pub rolling: bool,
     pub in_flight: u64,
     pub held: u64,

@@ -199,6 +199,7 @@ fn note(service: &Service, state: &str) -> String {
     if ejected > 0 {
         notes.push(format!("{ejected} left out after broken connections"));
     }
+    notes.extend(status.outside_replicas.map(|n| format!("scaled to {n} from outside")));
     if status.rolling {
         notes.push("replicas are being replaced".into());
     }
@@ -224,7 +225,7 @@ mod tests {
             "landscapes": [{ "id": "4711", "error": null, "urls": ["http://4711.localhost:8080"], "services": [
                 { "service": "web", "kind": "reactive", "urls": ["http://4711.localhost:8080/"], "pinned": false,
                   "state": "ready", "replicas": [{ "state": "ready" }, { "state": "starting" }], "wantedReplicas": 2,
-                  "inFlight": 3, "held": 0, "secondsUntilSleep": 61.0 },
+                  "inFlight": 3, "held": 0, "secondsUntilSleep": 61.0, "outsideReplicas": 2 },
                 { "service": "api", "kind": "container", "urls": [], "pinned": true,
                   "state": "failed", "wantedReplicas": 1, "held": 4,
                   "lastFailure": { "detail": "exit status 3\u{1b}[2J", "atUnixMs": 1, "retryInMs": 4000 } },
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(
             text,
             "SERVICE   KIND       STATE   REPLICAS  IN FLIGHT  HELD  SLEEPS IN  ADDRESS                      NOTE\n\
-             4711/web  reactive   ready   1/2       3          0     1m01s      http://4711.localhost:8080/\n\
+             4711/web  reactive   ready   1/2       3          0     1m01s      http://4711.localhost:8080/  scaled to 2 from outside\n\
              4711/api  container  failed  0/1       0          4     pinned     -                            exit status 3 [2J; again in 4s\n\
              4711/db   managed    -       -         -          -     -          http://4711.localhost:8080   not provided here: postgres\n"
         );

@@ -94,6 +94,8 @@ pub enum Cause {
     Config,
     /// An operator's command.
     Operator,
+    /// Somebody who set the number of its replicas where it runs: a person, an autoscaler.
+    Outside,
     /// Another service of the landscape.
     Landscape,
     /// It failed.

@@ -91,6 +91,8 @@ pub enum Why {
     Pinned,
     /// An operator woke it.
     Operator,
+    /// Somebody set the number of its replicas where it runs, and that woke it.
+    Outside,
     /// A routed service of its landscape is awake.
     Landscape,
     /// Services that depend on it are awake.
@@ -167,6 +169,8 @@ pub struct ServiceStatus {
     pub replicas: Vec<ReplicaStatus>,
     /// How many replicas there should be while it is awake.
     pub wanted_replicas: u32,
+    /// The same, if it was set where the service runs and its ci.yml says otherwise.
+    pub outside_replicas: Option<u32>,
     /// Replicas are being replaced by ones of a newer specification.
     pub rolling: bool,
     /// Requests in flight.
@@ -198,6 +202,7 @@ pub(super) struct Snapshot {
     pub why: Vec<Why>,
     pub replicas: Vec<ReplicaSnapshot>,
     pub wanted_replicas: u32,
+    pub outside_replicas: Option<u32>,
     pub rolling: bool,
     pub last_failure: Option<(Failure, SystemTime)>,
     pub retry_at: Option<Instant>,
@@ -231,6 +236,7 @@ impl Default for Snapshot {
             why: Vec::new(),
             replicas: Vec::new(),
             wanted_replicas: 0,
+            outside_replicas: None,
             rolling: false,
             last_failure: None,
             retry_at: None,
@@ -292,6 +298,7 @@ impl Snapshot {
                 })
                 .collect(),
             wanted_replicas: self.wanted_replicas,
+            outside_replicas: self.outside_replicas,
             rolling: self.rolling,
             in_flight,
             held: service.held(),

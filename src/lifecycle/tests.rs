@@ -1,6 +1,7 @@
 //! Whole lifecycles around an in-memory backend whose replicas are listeners in this process.
 
 mod changes;
+mod scaled;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ struct Fake {
     job_takes: Duration,
     stop_takes: Duration,
     unreachable: AtomicUsize,
+    scaled: Option<u32>,
 }
 
 impl Fake {
@@ -57,6 +59,7 @@ impl Fake {
             job_takes: Duration::from_millis(20),
             stop_takes: Duration::from_millis(20),
             unreachable: AtomicUsize::new(0),
+            scaled: None,
         };
         change(&mut fake);
         let fake = Arc::new(fake);
@@ -114,6 +117,9 @@ impl Backend for Fake {
             since: std::time::SystemTime::now(),
         });
         Ok(found.collect())
+    }
+    fn scaled(&self, _: &ServiceKey) -> Option<u32> {
+        self.scaled
     }
     fn apply(&self, want: Want) {
         let known: Vec<_> = self.running.lock().keys().filter(|(s, _)| *s == want.service).cloned().collect();

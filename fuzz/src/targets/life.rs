@@ -76,7 +76,7 @@ impl World {
 
     fn happen(&mut self, op: u8, more: u8) {
         let id = self.some_id(more);
-        let event = match op % 26 {
+        let event = match op % 27 {
             0 | 1 => return self.pass(Duration::from_millis(u64::from(more) * u64::from(more) * 10)),
             2 => {
                 self.facts.held += 1;
@@ -122,6 +122,7 @@ impl World {
             },
             22 => self.configured(more),
             23 => Event::StopPaused,
+            26 => Event::Seen(Seen::Scaled(u32::from(more % 6))),
             // At most once, before anything else: what an actor does of its own accord is no lie.
             24 if !self.begun => Event::Adopted(vec![Found {
                 service: self.spec.key.clone(),

@@ -1,11 +1,12 @@
 //! Before anything else: what an earlier router left. An engine that does not answer makes this last.
 
 use std::pin::Pin;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::{Actor, Input};
-use crate::backend::Found;
+use crate::backend::{Found, Seen};
 use crate::lifecycle::machine::Event;
 
 /// What an earlier router left of a service, when that is known.
@@ -49,7 +50,16 @@ impl Actor {
             }
         };
         self.blind = None;
+        let scaled = self.backend.scaled(self.service.key()).filter(|n| *n > 0);
+        if let Some(replicas) = scaled {
+            self.machine.expect(replicas, Instant::now());
+        }
+        // Where as many are there as somebody else wants, there is nothing to wake.
+        let wakes = scaled.filter(|_| found.iter().all(|f| f.goal.is_none()));
         self.take(if found.is_empty() { Event::Tick } else { Event::Adopted(found) });
+        if let Some(replicas) = wakes {
+            self.take(Event::Seen(Seen::Scaled(replicas)));
+        }
         for input in later {
             self.input(input);
         }

@@ -37,6 +37,7 @@ enum Action {
     Derived(bool, bool),
     Version(u32),
     Replicas(u32),
+    Scale(u32),
     Policy(u8),
     Unprepared(bool),
     Runnable(bool),
@@ -78,6 +79,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (any::<bool>(), any::<bool>()).prop_map(|(a, b)| Action::Derived(a, b)),
         2 => (0u32..3).prop_map(Action::Version),
         2 => (1u32..4).prop_map(Action::Replicas),
+        3 => (0u32..5).prop_map(Action::Scale),
         2 => (0u8..4).prop_map(Action::Policy),
         1 => any::<bool>().prop_map(Action::Unprepared),
         1 => any::<bool>().prop_map(Action::Runnable),
@@ -120,6 +122,7 @@ fn act(w: &mut World, action: Action) {
         }
         Action::Version(n) => w.configure(|s, _| *s = fixtures::spec("web", s.replicas, n)),
         Action::Replicas(n) => w.configure(|s, _| s.replicas = n),
+        Action::Scale(n) => w.scale(n),
         Action::Policy(n) => w.configure(|_, p| match n {
             0 => p.mode = Mode::AlwaysOn,
             1 => (p.mode, p.when_idle) = (Mode::OffWhenUnused, WhenIdle::Stop),
@@ -166,6 +169,9 @@ proptest! {
             w.request(ms(10));
             w.pass(secs(700));
             prop_assert_eq!(w.held(), 0, "a request waits for ever: {:#?}", w.machine);
+            w.tell(Event::Pin);
+            w.pass(secs(700));
+            prop_assert_eq!(w.rotation.len() as u32, w.count, "not as many as was said last: {:#?}", w.machine);
         }
         if remove {
             w.tell(Event::Remove);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::rep::Phase;
-use super::{Config, Drain, Effect, Ending, Machine, State};
+use super::{Config, Drain, Effect, Ending, Machine, State, Waker};
 use crate::backend::Failure;
 use crate::config::settings::{Mode, WhenIdle};
 use crate::lifecycle::service::Refusal;
@@ -64,6 +64,7 @@ impl Machine {
         if config.policy.mode != self.policy.mode {
             self.slept = false;
         }
+        self.forget_scale(&config.spec, &config.policy);
         self.spec = config.spec;
         self.digest = digest;
         if *config.policy != *self.policy {
@@ -96,7 +97,7 @@ impl Machine {
             (true, false) => {
                 self.shut(Refusal::NotRunnable);
                 self.demand = false;
-                self.operator = false;
+                self.woken = None;
                 match self.state {
                     State::Preparing => self.go(State::Off, now),
                     State::Off => self.stop_paused(now),
@@ -129,7 +130,7 @@ impl Machine {
         }
         self.slept = true;
         self.demand = false;
-        self.operator = false;
+        self.woken = None;
         self.effects.push(Effect::Refuse(Refusal::Failed {
             public: "The service was put to sleep.".to_owned(),
             retry_after: std::time::Duration::from_secs(1),
@@ -150,9 +151,13 @@ impl Machine {
             self.look_at = None;
             return;
         }
-        self.operator = true;
+        self.woken = Some(Waker::Operator);
+        self.try_now(now);
+    }
+
+    /// What has failed is tried now; the waits after further failures go on growing.
+    pub(super) fn try_now(&mut self, now: Instant) {
         if let State::Failed { until } = &mut self.state {
-            // Tried now; the waits after further failures go on growing.
             *until = now;
             self.prepare_at = None;
             for slot in &mut self.slots {
@@ -199,7 +204,7 @@ impl Machine {
         }
         self.ending = Some(ending);
         self.demand = false;
-        self.operator = false;
+        self.woken = None;
         self.shut(if ending == Ending::Removed { Refusal::Removed } else { Refusal::ShuttingDown });
         match self.state {
             // What is being stopped or is off already ends by itself.

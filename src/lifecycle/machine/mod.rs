@@ -17,6 +17,9 @@ mod observe;
 mod rep;
 mod rest;
 mod roll;
+mod scale;
+#[cfg(test)]
+mod scale_tests;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -77,6 +80,8 @@ enum Drain {
     Idle,
     /// An operator's command.
     Sleep,
+    /// Somebody else ended its replicas.
+    Outside,
     /// It cannot run here any more.
     NotRunnable,
     /// See [`Ending`].
@@ -91,6 +96,15 @@ enum Ending {
     Stop,
     /// The router ends and leaves the replicas to the next one.
     Leave,
+}
+
+/// Who woke it, when it was neither a request nor another service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waker {
+    /// An operator's command.
+    Operator,
+    /// Somebody who set the number of its replicas where it runs.
+    Outside,
 }
 
 /// A start from nothing, for its metrics.
@@ -111,8 +125,10 @@ pub struct Machine {
 
     state: State,
     since: Instant,
-    /// Ordinals from 0 to what the specification asks for.
+    /// Ordinals from 0 to as many as there should be.
     slots: Vec<Slot>,
+    /// How many replicas somebody else wants, where the specification says otherwise.
+    scaled: Option<u32>,
     /// Replicas on their way out: replaced, surplus, failed.
     leaving: Vec<Rep>,
     next_generation: u64,
@@ -122,9 +138,9 @@ pub struct Machine {
 
     // Why it is wanted.
     demand: bool,
-    operator: bool,
+    woken: Option<Waker>,
     pinned: bool,
-    /// An operator sent it to sleep: only a new reason wakes it.
+    /// An operator sent it to sleep, or somebody ended its replicas: only a new reason wakes it.
     slept: bool,
     landscape: bool,
     needed_by: Vec<Arc<str>>,
@@ -182,12 +198,13 @@ impl Machine {
             state: State::Off,
             since: now,
             slots: Vec::new(),
+            scaled: None,
             leaving: Vec::new(),
             next_generation: generation,
             stop_first: false,
             ending: None,
             demand: false,
-            operator: false,
+            woken: None,
             pinned: false,
             slept: false,
             landscape: false,
@@ -242,7 +259,7 @@ impl Machine {
             Event::Tick => {}
             Event::Used => self.watching_use = false,
             Event::Demand => self.demanded(now),
-            Event::Seen(seen) => self.seen(seen, now),
+            Event::Seen(seen) => self.seen(seen, now, facts),
             Event::ProbePassed(id, addresses) => self.probe_passed(id, addresses, now),
             Event::ProbeProblem(id, problem) => self.probe_problem(id, problem),
             Event::ProbeTaken(id, holder) => self.probe_taken(id, &holder, now),
@@ -276,7 +293,7 @@ impl Machine {
         self.pinned
     }
 
-    /// Whether an operator sent it to sleep, and nothing has woken it since.
+    /// Whether it was sent to sleep, and nothing has woken it since.
     pub fn is_asleep(&self) -> bool {
         self.slept
     }
@@ -289,7 +306,7 @@ impl Machine {
 
     /// Whether it should be awake. See "The life of a service".
     fn wanted(&self) -> bool {
-        self.runnable.is_ok() && self.ending.is_none() && (self.demand || self.operator || self.wanted_anyway())
+        self.runnable.is_ok() && self.ending.is_none() && (self.demand || self.woken.is_some() || self.wanted_anyway())
     }
 
     fn go(&mut self, state: State, now: Instant) {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::rep::{Phase, Rep};
-use super::{Effect, Machine, PULL, SUSPECT, State};
+use super::{Effect, Facts, Machine, PULL, SUSPECT, State};
 use crate::backend::{Addresses, Failure, FailureKind, Progress, ReplicaId, Seen};
 use crate::lifecycle::events::What;
 use crate::probe::schedule::Verdict;
@@ -50,7 +50,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn seen(&mut self, seen: Seen, now: Instant) {
+    pub(super) fn seen(&mut self, seen: Seen, now: Instant, facts: &Facts) {
         match seen {
             Seen::Progress(id, progress) => self.pulling(id, progress),
             Seen::Running(id, addresses) => self.running(id, addresses, now),
@@ -65,6 +65,7 @@ impl Machine {
                 self.tell(What::Engine { lost: Some(error) });
             }
             Seen::EngineBack => self.engine_back(now),
+            Seen::Scaled(replicas) => self.scaled(replicas, now, facts),
         }
     }
 

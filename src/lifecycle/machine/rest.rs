@@ -106,6 +106,7 @@ impl Machine {
             (_, Some(Ending::Removed)) => Cause::Config,
             (_, Some(_)) => Cause::Shutdown,
             (Drain::NotRunnable, None) => Cause::Config,
+            (Drain::Outside, None) => Cause::Outside,
             (_, None) => Cause::Operator,
         };
         self.count_stop(cause, pause);

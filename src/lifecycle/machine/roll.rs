@@ -8,9 +8,9 @@ use crate::backend::{Addresses, Failure, FailureKind, ReplicaId};
 use crate::probe::schedule::Watch;
 
 impl Machine {
-    /// As many slots as the specification asks for; what is too much leaves.
+    /// As many slots as there should be replicas; what is too much leaves.
     pub(super) fn fit_slots(&mut self, now: Instant) {
-        let wanted = self.spec.replicas.max(1);
+        let wanted = self.count();
         while self.slots.len() > wanted as usize {
             if let Some(slot) = self.slots.pop() {
                 for rep in slot.rep.into_iter().chain(slot.next) {

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::rep::{Phase, Rep, Slot};
-use super::{ColdStart, Drain, Effect, Ending, Facts, Machine, State};
+use super::{ColdStart, Drain, Effect, Ending, Facts, Machine, State, Waker};
 use crate::backend::{Want, WantReplica};
 use crate::config::settings::WhenIdle;
 use crate::lifecycle::events::{Cause, What};
@@ -100,7 +100,8 @@ impl Machine {
 
     pub(super) fn begin(&mut self, now: Instant) {
         self.cause = match () {
-            () if self.operator || self.pinned => Cause::Operator,
+            () if self.woken == Some(Waker::Operator) || self.pinned => Cause::Operator,
+            () if self.woken == Some(Waker::Outside) => Cause::Outside,
             () if self.demand => Cause::Demand,
             () if self.landscape || !self.needed_by.is_empty() => Cause::Landscape,
             () => Cause::Config,
@@ -129,12 +130,12 @@ impl Machine {
     }
 
     fn become_ready(&mut self, now: Instant) {
-        // Who is awake only for others sleeps as soon as they do; a demand or an operator counts as use.
-        if self.demand || self.operator {
+        // Who is awake only for others sleeps as soon as they do; a demand or a wake counts as use.
+        if self.demand || self.woken.is_some() {
             self.idle_base = self.idle_base.max(Some(now));
         }
         self.demand = false;
-        self.operator = false;
+        self.woken = None;
         self.progress = None;
         self.look_at = None;
         self.go(State::Ready, now);
@@ -147,7 +148,7 @@ impl Machine {
             });
         }
         if self.counted.is_none() {
-            let replicas = self.spec.replicas;
+            let replicas = self.count();
             self.counted = Some(replicas);
             self.tell(What::Start { replicas, mode: self.mode_name(), cause: self.cause });
         }
@@ -173,7 +174,7 @@ impl Machine {
         let due = self.slots.iter().filter_map(|s| s.retry_at).chain(self.prepare_at).filter(|at| *at > now);
         let until = due.min().unwrap_or(now);
         self.demand = false;
-        self.operator = false;
+        self.woken = None;
         self.progress = None;
         if self.cold.take().is_some() {
             self.effects.push(Effect::ColdStartEnded { failed: true });
@@ -265,7 +266,7 @@ impl Machine {
         };
         let used = matches!(self.state, State::Ready) && !self.is_idle(now, facts);
         let always = !self.slept && self.policy.mode == crate::config::settings::Mode::AlwaysOn;
-        let own = self.pinned || always || self.demand || self.operator || used;
+        let own = self.pinned || always || self.demand || self.woken.is_some() || used;
         if self.awake != (active && own) {
             self.awake = active && own;
             self.effects.push(Effect::Awake(self.awake));

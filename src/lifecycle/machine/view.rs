@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::rep::{Phase, Slot};
-use super::{Machine, State};
+use super::{Machine, State, Waker};
 use crate::backend::ReplicaId;
 use crate::config::settings::Mode;
 use crate::lifecycle::status::{ReplicaSnapshot, ReplicaState, Snapshot, StateName, Why};
@@ -47,7 +47,8 @@ impl Machine {
             backend: self.policy.backend,
             why: self.why(),
             replicas,
-            wanted_replicas: self.spec.replicas,
+            wanted_replicas: self.count(),
+            outside_replicas: self.scaled,
             rolling: matches!(self.state, State::Ready) && self.slots.iter().any(|s| self.is_outdated(s)),
             last_failure: self.last_failure.clone().zip(failed_at),
             retry_at: match self.state {
@@ -86,7 +87,8 @@ impl Machine {
         add(self.demand, Why::Demand);
         add(self.policy.mode == Mode::AlwaysOn && !self.slept, Why::AlwaysOn);
         add(self.pinned, Why::Pinned);
-        add(self.operator, Why::Operator);
+        add(self.woken == Some(Waker::Operator), Why::Operator);
+        add(self.woken == Some(Waker::Outside), Why::Outside);
         add(self.landscape && !self.slept, Why::Landscape);
         add(!self.needed_by.is_empty() && !self.slept, Why::NeededBy { services: self.needed_by.clone() });
         why

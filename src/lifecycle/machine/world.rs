@@ -46,6 +46,8 @@ struct Sim {
     /// Its own health check fails.
     unwell: bool,
     stopping: bool,
+    /// Somebody else ends it, whatever is wanted.
+    cut: bool,
     /// When it was closed to new requests by force.
     retired: Option<Instant>,
     closed: bool,
@@ -90,6 +92,8 @@ pub struct World {
     pub starts: Vec<ReplicaId>,
     pub stops: usize,
     pub done: bool,
+    /// How many replicas there should be while it is awake: the last word that anybody said.
+    pub count: u32,
     /// As last told to the landscape.
     pub up: bool,
     last_state: StateName,
@@ -103,6 +107,7 @@ impl World {
 
     pub fn with(spec: ServiceSpec, policy: Policy, abilities: Abilities) -> Self {
         let now = Instant::now();
+        let count = spec.replicas;
         let config = Config { spec: Arc::new(spec), policy: Arc::new(policy), runnable: Ok(()), prepared: true };
         Self {
             machine: Machine::new(config.clone(), abilities, 1000, now),
@@ -126,6 +131,7 @@ impl World {
             starts: Vec::new(),
             stops: 0,
             done: false,
+            count,
             up: false,
             last_state: StateName::Off,
             states: vec![StateName::Off],
@@ -297,7 +303,7 @@ impl World {
                 continue;
             }
             let forced = r.retired.is_some_and(|at| self.now >= at + self.config.policy.drain_timeout);
-            assert!(r.in_flight == 0 || r.stopping || forced, "{id} is stopped with requests in flight");
+            assert!(r.in_flight == 0 || r.stopping || r.cut || forced, "{id} is stopped with requests in flight");
             self.stops += usize::from(!r.stopping);
             r.stopping = true;
             r.closed = true;
@@ -325,6 +331,7 @@ impl World {
             probed: false,
             unwell: false,
             stopping: false,
+            cut: false,
             retired: None,
             closed: false,
             in_flight: 0,
@@ -389,9 +396,29 @@ impl World {
         }
     }
 
+    /// Somebody else sets the number of replicas, and what is too much is ended whatever is wanted.
+    pub fn scale(&mut self, replicas: u32) {
+        let before = self.wanted.clone();
+        if replicas > 0 {
+            self.count = replicas;
+        }
+        let surplus = self.replicas.iter_mut().filter(|(id, r)| id.ordinal >= replicas && !r.stopping);
+        let surplus: Vec<_> = surplus.map(|(id, r)| (*id, r.cut = true).0).collect();
+        let leaves = self.machine.ending == Some(super::Ending::Leave);
+        self.tell(Event::Seen(Seen::Scaled(replicas)));
+        for id in surplus {
+            self.after(Duration::from_millis(20), Later::Exits(id));
+        }
+        let kept = self.wanted.iter().find(|id| id.ordinal >= replicas && before.contains(id));
+        assert!(kept.is_none() || leaves, "{kept:?} is wanted against somebody else's word");
+    }
+
     pub fn configure(&mut self, change: impl FnOnce(&mut ServiceSpec, &mut Policy)) {
         let (mut spec, mut policy) = ((*self.config.spec).clone(), (*self.config.policy).clone());
         change(&mut spec, &mut policy);
+        if (spec.replicas, &policy.attach) != (self.config.spec.replicas, &self.config.policy.attach) {
+            self.count = spec.replicas;
+        }
         self.config.spec = Arc::new(spec);
         self.config.policy = Arc::new(policy);
         self.tell(Event::Configured(self.config.clone()));
@@ -552,10 +579,13 @@ impl World {
         let thaws = self.config.policy.when_idle == crate::config::settings::WhenIdle::Stop;
         let kept = self.config.runnable.is_ok()
             && (!thaws || stays.iter().all(|f| f.goal == Some(Goal::Run)))
-            && stays.iter().all(|f| f.id.ordinal < self.config.spec.replicas)
+            && stays.iter().all(|f| f.id.ordinal < self.count)
             && stays.iter().all(|f| f.digest == self.config.spec.run_digest())
             && stays.iter().map(|f| f.id.ordinal).collect::<BTreeSet<_>>().len() == stays.len();
-        let complete = stays.len() == self.config.spec.replicas as usize;
+        let complete = stays.len() == self.count as usize;
+        if self.count != self.config.spec.replicas {
+            self.machine.expect(self.count, self.now);
+        }
         self.tell(Event::Adopted(found));
         // The backend tells it of what it finds, as it does of every change.
         for id in self.replicas.iter().filter(|(_, r)| r.unwell).map(|(id, _)| *id).collect::<Vec<_>>() {
