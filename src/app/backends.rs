@@ -2,12 +2,13 @@
 //! from the start where an earlier router used it: what that one left has to be looked through, though
 //! nothing may ask for Docker any more.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::cluster::Routers;
 use super::router::landscape_ids;
 use crate::backend::docker::DockerBackend;
 use crate::backend::process::{ProcessBackend, ProcessOptions};
@@ -23,6 +24,8 @@ const DOCKER_USED: &str = "docker-used";
 pub struct Backends {
     process: Arc<ProcessBackend>,
     docker: Mutex<Option<Arc<DockerBackend>>>,
+    /// Where services run on Kubernetes.
+    routers: OnceLock<Routers>,
     instance: String,
     for_containers: Option<Arc<dyn Network>>,
 }
@@ -42,7 +45,13 @@ impl Backends {
         let options = ProcessOptions { network, ..ProcessOptions::new(settings.process.clone(), &settings.state) };
         let process = Arc::new(ProcessBackend::new(options, observer)?);
         lifecycle.connect(process.clone(), observations);
-        let backends = Self { process, docker: Mutex::default(), instance: instance.to_owned(), for_containers };
+        let backends = Self {
+            process,
+            docker: Mutex::default(),
+            routers: OnceLock::new(),
+            instance: instance.to_owned(),
+            for_containers,
+        };
         if settings.state.join(DOCKER_USED).exists() {
             backends.of(BackendKind::Docker, settings, lifecycle);
         }
@@ -75,6 +84,11 @@ impl Backends {
         docker.clone()
     }
 
+    /// This router as one of several, if anything runs on Kubernetes.
+    pub fn routers(&self) -> Option<&Routers> {
+        self.routers.get()
+    }
+
     /// The backend of this kind, if anything has asked for it.
     pub fn running(&self, kind: BackendKind) -> Option<Arc<dyn Backend>> {
         match kind {
@@ -87,6 +101,9 @@ impl Backends {
     /// Takes new settings, for what is started from now on.
     pub async fn configure(&self, settings: &Settings) {
         self.process.configure(settings.process.clone());
+        if let Some(routers) = self.routers() {
+            routers.configure(settings);
+        }
         let docker = self.docker.lock().clone();
         if let Some(docker) = docker {
             docker.reconfigure(settings.docker.clone(), &landscape_ids(settings)).await;

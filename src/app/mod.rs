@@ -5,6 +5,7 @@
 //! [`crate::listen`] forward requests; everything else runs on the control runtime made here.
 
 mod backends;
+mod cluster;
 mod model;
 mod private;
 mod router;
@@ -284,6 +285,9 @@ impl Running {
         let orderly = async {
             let stops = |kind| Backends::end_with_router(kind, &settings);
             tokio::join!(router.listeners.drain(deadline, Quiet::Ended), router.lifecycle.shutdown(stops));
+            if let Some(routers) = router.backends.routers() {
+                routers.end().await;
+            }
             router.backends.shutdown(&settings, stop_grace(&settings)).await;
             if let Some(network) = &router.network {
                 network.end(!Backends::end_with_router(BackendKind::Docker, &settings)).await;

@@ -141,7 +141,7 @@ impl Router {
                     policy: policy.clone(),
                     landscape: spec.clone(),
                     backend: self.backends.of(policy.backend, settings, &self.lifecycle),
-                    voice: None,
+                    voice: self.backends.routers().and_then(|routers| routers.voice(policy)),
                 });
             }
         }

@@ -98,7 +98,8 @@ pub(super) struct Actor {
 
 impl Actor {
     pub fn new(parts: Parts) -> Self {
-        let Parts { service, config, backend, prober, voice, landscape, ledger, events, to_self, inbox, state, done } = parts;
+        let Parts { service, config, backend, prober, voice, landscape, ledger, events, to_self, inbox, state, done } =
+            parts;
         // Greater than any generation of earlier routers, unless the clock went back: then what they
         // left is found, and counts.
         let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();

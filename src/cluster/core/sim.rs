@@ -1,15 +1,18 @@
 //! A simulated API server, and routers around it, on simulated time: every message may be late, lost or
 //! answered by nothing; routers die and are cut off.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::object::{Content, Item, Phase, read_marks};
 use super::super::view::News;
 use super::{Core, Input, Output, Scaled, Slot, Timing, Trouble, When, Write};
+use crate::backend::{Abilities, Addresses, ReplicaId, Seen, Want};
 use crate::landscape::ServiceKey;
-use crate::lifecycle::consent::{Order, Stand, Token, Word};
+use crate::lifecycle::consent::{Order, Token, Word};
+use crate::lifecycle::fixtures;
+use crate::lifecycle::machine::{Config, Effect, Event, Facts, Machine};
 
 pub const IDLE_AFTER: Duration = Duration::from_secs(30);
 
@@ -37,34 +40,65 @@ struct Store {
     counts: BTreeMap<ServiceKey, (u32, u64)>,
 }
 
-/// One service as one router has it.
-#[derive(Debug, Default)]
+/// One service as one router has it: the real machine, and around it a backend whose pods run at once.
 pub struct Svc {
-    /// Replicas are known.
-    pub up: bool,
-    /// Told that there is no mark at the time.
-    free: bool,
-    mark: Option<(Token, bool)>,
-    /// Nothing is leased, for the mark.
-    closing: bool,
-    /// And nothing is in flight.
-    closed: bool,
-    /// The mark ended in the scaling; the count of 0 has yet to be seen, or the other way round.
-    off: bool,
-    stand: Stand,
-    pub in_flight: u32,
-    pub held: u32,
+    machine: Machine,
+    /// The count as the backend knows it, and its version.
+    known: (u32, u64),
+    wanted: BTreeSet<ReplicaId>,
+    running: BTreeSet<ReplicaId>,
+    rotation: Vec<ReplicaId>,
+    /// Closed to new requests, until published again.
+    closed: BTreeSet<ReplicaId>,
+    retired: BTreeSet<ReplicaId>,
+    in_flight: BTreeMap<ReplicaId, u32>,
+    held: Vec<Duration>,
     used: Option<Instant>,
+    watched: bool,
     waking: bool,
-    /// The newest version of the count that this router knows.
-    version: u64,
-    pub pinned: bool,
+    over: bool,
+}
+
+impl std::fmt::Debug for Svc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?} held {} {:#?}", self.rotation, self.in_flight, self.held.len(), self.machine)
+    }
 }
 
 impl Svc {
-    /// Whether a request would get a lease now.
-    pub fn serves(&self) -> bool {
-        self.up && self.free && !self.closing
+    fn new(key: &ServiceKey, now: Instant, generation: u64, known: (u32, u64)) -> Self {
+        let spec = fixtures::spec(&key.service, 1, 0);
+        let policy = crate::config::settings::Policy { idle_after: IDLE_AFTER, ..fixtures::policy() };
+        let config = Config { spec: Arc::new(spec), policy: Arc::new(policy), runnable: Ok(()), prepared: true };
+        let abilities = Abilities { pause: false, local: false, shared_ports: true };
+        Self {
+            machine: Machine::new(config, abilities, generation, now).shared(),
+            known: (0, known.1),
+            wanted: BTreeSet::new(),
+            running: BTreeSet::new(),
+            rotation: Vec::new(),
+            closed: BTreeSet::new(),
+            retired: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+            held: Vec::new(),
+            used: None,
+            watched: false,
+            waking: false,
+            over: false,
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { in_flight: self.in_flight(), held: self.held.len(), last_use: self.used }
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.in_flight.values().map(|n| u64::from(*n)).sum()
+    }
+
+    /// The replica that a request would get now.
+    fn free(&self) -> Option<ReplicaId> {
+        self.rotation.iter().find(|id| !self.closed.contains(id)).copied().filter(|_| !self.over)
     }
 }
 
@@ -94,7 +128,7 @@ enum Later {
     WriteCount(ServiceKey, Token, u64, u32),
     Scaled(ServiceKey, Token, Scaled),
     Wake(ServiceKey),
-    RequestEnds(ServiceKey),
+    RequestEnds(ServiceKey, ReplicaId),
 }
 
 pub struct World {
@@ -112,6 +146,8 @@ pub struct World {
     pub wakes: u32,
     pub writes: BTreeMap<u64, u32>,
     pub served: u32,
+    /// Requests that the routers answered themselves.
+    pub refused: u32,
     away: bool,
     /// When each service's last mark was made.
     marked: BTreeMap<ServiceKey, (Token, Instant)>,
@@ -136,6 +172,7 @@ impl World {
             wakes: 0,
             writes: BTreeMap::new(),
             served: 0,
+            refused: 0,
             away: false,
             marked: BTreeMap::new(),
         }
@@ -158,15 +195,15 @@ impl World {
             ending: false,
         };
         for key in &self.keys {
-            let (count, version) = self.store.counts[key];
-            let svc = Svc { up: count > 0, used: Some(self.now), version, ..Svc::default() };
-            router.services.insert(key.clone(), svc);
+            let known = self.store.counts[key];
+            router.services.insert(key.clone(), Svc::new(key, self.now, life * 1_000_000, known));
         }
         self.routers.insert(id, router);
         self.relist(id);
         for key in self.keys.clone() {
             self.input(id, Input::Word(key.clone(), Word::Joined));
-            self.stand(id, &key);
+            let (count, version) = self.store.counts[&key];
+            self.seen_count(id, &key, count, version + 1);
         }
     }
 
@@ -179,7 +216,8 @@ impl World {
     pub fn end(&mut self, id: u64) {
         if let Some(r) = self.routers.get_mut(&id) {
             for svc in r.services.values_mut() {
-                *svc = Svc::default();
+                (svc.over, svc.rotation, svc.held) = (true, Vec::new(), Vec::new());
+                svc.in_flight.clear();
             }
             r.ending = true;
             self.input(id, Input::End);
@@ -332,9 +370,10 @@ impl World {
                 continue;
             }
             let svc = &r.services[key];
-            assert!(!svc.serves(), "router {id} leases {key} after {:?}: {svc:?}", self.now - self.start);
-            let forced = svc.mark.is_some_and(|(_, force)| force);
-            assert!(svc.in_flight == 0 || forced, "router {id} uses {key}: {svc:?}");
+            assert!(svc.free().is_none(), "router {id} leases {key} after {:?}: {svc:?}", self.now - self.start);
+            // An operator's sleep waits for no longer than the drain timeout.
+            let forced = !svc.retired.is_empty();
+            assert!(svc.in_flight() == 0 || forced, "router {id} uses {key}: {svc:?}");
         }
     }
 
@@ -390,20 +429,16 @@ impl World {
                 self.step(id, Later::WriteCount(key, token, version, count));
             }
             Later::Scaled(key, token, scaled) => self.input(id, Input::Scaled(key, token, scaled)),
-            Later::RequestEnds(key) => {
+            Later::RequestEnds(key, replica) => {
                 let now = self.now;
-                if let Some(svc) = self.routers.get_mut(&id).and_then(|r| r.services.get_mut(&key)) {
-                    svc.in_flight = svc.in_flight.saturating_sub(1);
-                    svc.used = Some(now);
-                    self.served += 1;
-                    if svc.in_flight == 0
-                        && svc.closing
-                        && !svc.closed
-                        && let Some((token, true)) = svc.mark
-                    {
-                        svc.closed = true;
-                        self.input(id, Input::Word(key, Word::Closed(token)));
-                    }
+                let Some(svc) = self.svc(id, &key) else { return };
+                let Some(n) = svc.in_flight.get_mut(&replica).filter(|n| **n > 0) else { return };
+                *n -= 1;
+                svc.used = Some(now);
+                let drained = *n == 0 && svc.retired.contains(&replica);
+                self.served += 1;
+                if drained {
+                    self.tell(id, &key, Event::Drained(replica));
                 }
             }
         }
@@ -434,116 +469,162 @@ impl World {
     }
 
     fn order(&mut self, id: u64, key: &ServiceKey, order: Order) {
-        let now = self.now;
-        let Some(svc) = self.svc(id, key) else { return };
-        match order {
-            Order::Close { token, force } => {
-                let was_closed = svc.closed;
-                svc.mark = Some((token, force));
-                svc.off = false;
-                let idle = svc.used.is_none_or(|at| now >= at + IDLE_AFTER);
-                let wanted = svc.in_flight > 0 || svc.held > 0 || (svc.up && !idle && !was_closed);
-                if svc.pinned || (!force && wanted) {
-                    svc.closed = false;
-                    return self.input(id, Input::Word(key.clone(), Word::Wanted(token)));
-                }
-                svc.closing = true;
-                svc.closed = svc.in_flight == 0;
-                if svc.closed {
-                    self.input(id, Input::Word(key.clone(), Word::Closed(token)));
-                }
-            }
-            Order::Open => {
-                svc.mark = None;
-                svc.free = true;
-                svc.closing = false;
-                svc.closed = false;
-                svc.off = false;
-                self.go_on(id, key);
-            }
-            Order::Off => {
-                svc.mark = None;
-                svc.free = true;
-                svc.closing = false;
-                svc.closed = false;
-                if svc.up {
-                    // The replicas are gone when that is seen, too.
-                    svc.off = true;
-                    svc.free = false;
-                }
-                self.go_on(id, key);
-            }
-        }
-        self.stand(id, key);
+        self.tell(id, key, Event::Ordered(order));
     }
 
-    fn go_on(&mut self, id: u64, key: &ServiceKey) {
-        let Some(svc) = self.svc(id, key) else { return };
-        if svc.serves() {
-            let held = std::mem::take(&mut svc.held);
-            svc.in_flight += held;
-            svc.waking = false;
-            for _ in 0..held {
-                self.after(ms(50), id, Later::RequestEnds(key.clone()));
-            }
-        } else if svc.held > 0 && svc.free && svc.mark.is_none() && !svc.up && !svc.waking {
-            if self.reaches(id) {
-                self.svc(id, key).expect("known").waking = true;
-                let wait = self.delay();
-                self.after(wait, id, Later::Wake(key.clone()));
+    /// Gives a machine an event, and carries out what it says.
+    pub fn tell(&mut self, id: u64, key: &ServiceKey, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = self.now;
+            let Some(svc) = self.svc(id, key).filter(|s| !s.over) else { return };
+            let facts = svc.facts();
+            for effect in svc.machine.on(event, now, &facts) {
+                self.carry_out(id, key, effect, &mut events);
             }
         }
-        self.stand(id, key);
+    }
+
+    fn carry_out(&mut self, id: u64, key: &ServiceKey, effect: Effect, events: &mut VecDeque<Event>) {
+        let Some(svc) = self.svc(id, key) else { return };
+        match effect {
+            Effect::Apply(want) => self.apply(id, key, want, events),
+            Effect::Publish(rotation) => {
+                svc.rotation = rotation.into_iter().map(|(id, _)| id).collect();
+                for id in svc.rotation.clone() {
+                    assert!(svc.running.contains(&id), "in rotation without running");
+                    svc.closed.remove(&id);
+                    svc.retired.remove(&id);
+                }
+                self.release(id, key);
+            }
+            Effect::Release => self.release(id, key),
+            Effect::CloseIfIdle(ids) => {
+                assert!(svc.rotation.is_empty(), "closed while in rotation");
+                let all = ids.iter().all(|id| svc.in_flight.get(id).is_none_or(|n| *n == 0));
+                if all {
+                    svc.closed.extend(ids);
+                }
+                events.push_back(Event::Closed(all));
+            }
+            Effect::Retire(replica) => {
+                svc.closed.insert(replica);
+                svc.retired.insert(replica);
+                if svc.in_flight.get(&replica).is_none_or(|n| *n == 0) {
+                    events.push_back(Event::Drained(replica));
+                }
+            }
+            Effect::Forget(replica) => {
+                svc.running.remove(&replica);
+                svc.retired.remove(&replica);
+            }
+            Effect::Probe { id: replica, addresses, .. } => {
+                events.push_back(Event::ProbePassed(replica, addresses));
+            }
+            Effect::Refuse(_) | Effect::Shut(Some(_)) => self.refused += std::mem::take(&mut svc.held).len() as u32,
+            Effect::WatchUse => svc.watched = true,
+            Effect::Say(word) => self.input(id, Input::Word(key.clone(), word)),
+            _ => {}
+        }
+    }
+
+    /// The backend: it writes a count only to wake.
+    fn apply(&mut self, id: u64, key: &ServiceKey, want: Want, events: &mut VecDeque<Event>) {
+        let Some(svc) = self.svc(id, key) else { return };
+        let wanted: BTreeSet<ReplicaId> = want.replicas.iter().map(|w| w.id).collect();
+        let gone: Vec<_> = svc.wanted.difference(&wanted).copied().collect();
+        svc.wanted = wanted;
+        events.extend(gone.into_iter().map(|id| Event::Seen(Seen::Stopped(id))));
+        self.run(id, key, events);
+        self.wake(id, key);
+    }
+
+    fn run(&mut self, id: u64, key: &ServiceKey, events: &mut VecDeque<Event>) {
+        let Some(svc) = self.svc(id, key).filter(|s| s.known.0 > 0) else { return };
+        for id in svc.wanted.clone() {
+            if svc.running.insert(id) {
+                events.push_back(Event::Seen(Seen::Running(id, addresses(id))));
+            }
+        }
+    }
+
+    fn wake(&mut self, id: u64, key: &ServiceKey) {
+        let reaches = self.reaches(id);
+        let Some(svc) = self.svc(id, key) else { return };
+        if reaches && svc.known.0 == 0 && !svc.wanted.is_empty() && !svc.waking {
+            svc.waking = true;
+            let wait = self.delay();
+            self.after(wait, id, Later::Wake(key.clone()));
+        }
+    }
+
+    fn release(&mut self, id: u64, key: &ServiceKey) {
+        while let Some(svc) = self.svc(id, key)
+            && let Some(replica) = svc.free()
+            && let Some(takes) = svc.held.pop()
+        {
+            *svc.in_flight.entry(replica).or_default() += 1;
+            self.after(takes, id, Later::RequestEnds(key.clone(), replica));
+        }
     }
 
     fn seen_count(&mut self, id: u64, key: &ServiceKey, count: u32, version: u64) {
-        let now = self.now;
         let Some(svc) = self.svc(id, key) else { return };
-        if version <= svc.version {
+        if version <= svc.known.1 {
             return;
         }
-        svc.version = version;
-        svc.up = count > 0;
-        svc.waking = false;
-        if count == 0 && std::mem::take(&mut svc.off) {
-            svc.free = true;
+        let before = std::mem::replace(&mut svc.known, (count, version)).0;
+        let ours = std::mem::take(&mut svc.waking) && count > 0;
+        if before != count && !ours {
+            if count == 0 {
+                // What was in flight is broken off; what was closed well has nothing in flight.
+                svc.in_flight.clear();
+            }
+            let running = svc.running.clone();
+            self.tell(id, key, Event::Seen(Seen::Scaled(count)));
+            for replica in running.into_iter().filter(|_| count == 0) {
+                let Some(svc) = self.svc(id, key) else { return };
+                if svc.running.remove(&replica) {
+                    self.tell(id, key, Event::Seen(Seen::Ended(replica, fixtures::exited())));
+                }
+            }
         }
-        svc.used = svc.used.max(Some(now).filter(|_| count > 0));
-        self.go_on(id, key);
-    }
-
-    fn stand(&mut self, id: u64, key: &ServiceKey) {
-        let now = self.now;
-        let Some(svc) = self.svc(id, key) else { return };
-        let idle = svc.in_flight == 0 && svc.held == 0 && svc.used.is_none_or(|at| now >= at + IDLE_AFTER);
-        let stand = match () {
-            () if !svc.up && svc.held == 0 => Stand::Away,
-            () if idle && !svc.pinned => Stand::Idle,
-            () => Stand::Busy,
-        };
-        if std::mem::replace(&mut svc.stand, stand) != stand {
-            self.input(id, Input::Word(key.clone(), Word::Stand(stand)));
+        let mut events = VecDeque::new();
+        self.run(id, key, &mut events);
+        for event in events {
+            self.tell(id, key, event);
         }
+        self.wake(id, key);
     }
 
     /// A request at this router.
     pub fn request(&mut self, id: u64, key: &ServiceKey, takes: Duration) {
-        let Some(r) = self.routers.get_mut(&id).filter(|r| !r.ending) else { return };
-        let svc = r.services.get_mut(key).expect("known");
-        if svc.serves() {
-            svc.in_flight += 1;
-            self.after(takes, id, Later::RequestEnds(key.clone()));
-            return self.stand(id, key);
+        let Some(svc) = self.svc(id, key).filter(|s| !s.over) else { return };
+        svc.held.push(takes);
+        if svc.free().is_some() {
+            let used = std::mem::take(&mut svc.watched);
+            self.release(id, key);
+            if used {
+                self.tell(id, key, Event::Used);
+            }
+        } else {
+            self.tell(id, key, Event::Demand);
         }
-        svc.held += 1;
-        if let Some((token, false)) = svc.mark {
-            self.input(id, Input::Word(key.clone(), Word::Wanted(token)));
-        }
-        self.go_on(id, key);
     }
 
     pub fn sleep(&mut self, id: u64, key: &ServiceKey) {
-        self.input(id, Input::Word(key.clone(), Word::Sleep));
+        if self.svc(id, key).is_some_and(|s| !s.machine.is_pinned()) {
+            self.tell(id, key, Event::Sleep);
+        }
+    }
+
+    pub fn pin(&mut self, id: u64, key: &ServiceKey, pin: bool) {
+        self.tell(id, key, if pin { Event::Pin } else { Event::Unpin });
+    }
+
+    /// The machines of a service, to look at.
+    pub fn states(&self, key: &ServiceKey) -> Vec<crate::lifecycle::StateName> {
+        self.routers.values().map(|r| r.services[key].machine.state()).collect()
     }
 
     pub fn count(&self, key: &ServiceKey) -> u32 {
@@ -552,7 +633,7 @@ impl World {
 
     /// Requests that wait, at routers that reach the API server.
     pub fn held(&self) -> u32 {
-        self.routers.values().flat_map(|r| r.services.values()).map(|s| s.held).sum()
+        self.routers.values().flat_map(|r| r.services.values()).map(|s| s.held.len() as u32).sum()
     }
 
     pub fn leader(&self) -> Option<u64> {
@@ -575,8 +656,8 @@ impl World {
                 for id in self.routers.keys().copied().collect::<Vec<_>>() {
                     self.input(id, Input::Tick);
                     for key in self.keys.clone() {
-                        self.stand(id, &key);
-                        self.go_on(id, &key);
+                        self.tell(id, &key, Event::Tick);
+                        self.wake(id, &key);
                     }
                 }
             }
@@ -601,4 +682,8 @@ impl World {
             self.routers.retain(|_, r| !(r.ending && r.core.is_over()));
         }
     }
+}
+
+fn addresses(id: ReplicaId) -> Addresses {
+    Addresses::new(vec![(3000, std::net::SocketAddr::from(([127, 0, 0, 1], 20_000 + id.ordinal as u16)))])
 }

@@ -88,7 +88,13 @@ fn the_leader_is_killed_at_any_moment_and_it_is_still_right() {
         let other = (leader + 1) % 3;
         w.request(other, &web, ms(50));
         w.pass(secs(3));
-        assert_eq!((w.served, w.held()), (2, 0), "killed at {step}");
+        assert_eq!(
+            (w.served, w.held()),
+            (2, 0),
+            "killed at {step}: {:?} {:#?}",
+            w.routers[&other].services[&web],
+            w.routers[&other].core
+        );
     }
 }
 
@@ -109,7 +115,13 @@ fn a_leader_that_is_late_does_not_switch_off_what_was_woken_meanwhile() {
         w.pass(secs(1));
         w.cut(leader, false);
         w.pass(secs(20));
-        assert_eq!((w.held(), w.count(&web)), (0, 1), "seed {seed}");
+        assert_eq!(
+            (w.held(), w.count(&web)),
+            (0, 1),
+            "seed {seed}: {:?} {:#?}",
+            w.routers[&other].services[&web],
+            w.routers[&other].core
+        );
     }
 }
 
@@ -152,7 +164,7 @@ fn an_operators_sleep_reaches_every_router_and_the_next_request_wakes() {
 fn what_is_pinned_at_one_router_stays_up_whatever_the_others_want() {
     let mut w = routers(1, FINE, 2, 6);
     let web = w.keys[0].clone();
-    w.routers.get_mut(&1).unwrap().services.get_mut(&web).unwrap().pinned = true;
+    w.pin(1, &web, true);
     w.request(0, &web, ms(50));
     w.pass(secs(200));
     w.sleep(0, &web);
@@ -273,9 +285,7 @@ proptest! {
                 Action::Away(away) => w.away(away),
                 Action::Sleep(id, at) => w.sleep(id, &keys[at]),
                 Action::Pin(id, at, pin) => {
-                    if let Some(r) = w.routers.get_mut(&id) {
-                        r.services.get_mut(&keys[at]).unwrap().pinned = pin;
-                    }
+                    w.pin(id, &keys[at], pin);
                 }
                 Action::Stuck(n) => w.weather.stuck = n,
             }
@@ -287,8 +297,8 @@ proptest! {
         }
         for id in w.routers.keys().copied().collect::<Vec<_>>() {
             w.cut(id, false);
-            for svc in w.routers.get_mut(&id).unwrap().services.values_mut() {
-                svc.pinned = false;
+            for key in &keys {
+                w.pin(id, key, false);
             }
         }
         // An old leader's scaling may be a minute late, and a mark that nobody answers is taken away then.

@@ -133,7 +133,7 @@ impl Machine {
         }
     }
 
-    fn become_ready(&mut self, now: Instant) {
+    pub(super) fn become_ready(&mut self, now: Instant) {
         // Who is awake only for others sleeps as soon as they do; a demand or a wake counts as use.
         if self.demand || self.woken.is_some() {
             self.idle_base = self.idle_base.max(Some(now));

@@ -33,9 +33,15 @@ enum Gate {
     /// Told to close, which it does not: it is wanted, and has said so.
     Refused,
     /// Told to close: neither.
-    Shut { token: Token, force: bool, said: Said },
+    Shut {
+        token: Token,
+        force: bool,
+        said: Said,
+    },
     /// Scaled to nothing; neither, until that is seen.
-    Off { until: Instant },
+    Off {
+        until: Instant,
+    },
 }
 
 /// What was answered to the order to close.
@@ -102,15 +108,24 @@ impl Machine {
         let shut = |said| Gate::Shut { token, force, said };
         let refuse = self.pinned || (!force && self.is_in_use(now, facts));
         if refuse {
-            // What serves goes on; what is closed is opened when the mark is gone.
-            self.gate(if self.is_shut() { shut(Said::Wanted) } else { Gate::Refused });
+            // What serves goes on; what does not waits until the mark is gone: it may be committed by somebody
+            // who did not know of this router yet.
+            self.gate(if self.is_free() { Gate::Refused } else { shut(Said::Wanted) });
             return self.say(Word::Wanted(token));
         }
         if force {
             self.put_to_sleep();
         }
+        let drains = self.all_reps().any(|r| matches!(r.phase, Phase::Draining { drained: false, .. }));
         self.gate(shut(Said::Nothing));
         match self.state {
+            // For an earlier mark, of whose end nothing was heard.
+            State::Draining { why: Drain::Shared, .. } => {
+                self.gate(Gate::Shut { token, force: force || drains, said: Said::Nothing });
+                if !drains {
+                    self.has_closed(token, force);
+                }
+            }
             State::Starting | State::Ready if force => self.drain(Drain::Shared, now),
             State::Starting | State::Ready => {
                 self.go(State::Draining { why: Drain::Shared, until: now + self.policy.drain_timeout }, now);
@@ -151,8 +166,7 @@ impl Machine {
     pub(super) fn closed_for_all(&mut self, all: bool, now: Instant, facts: &Facts) {
         let Some(Gate::Shut { token, force, .. }) = self.share.as_ref().map(|s| s.gate) else { return };
         if all && facts.held == 0 && !self.wanted() && self.is_idle(now, facts) {
-            self.gate(Gate::Shut { token, force, said: Said::Closed });
-            self.say(Word::Closed(token));
+            self.has_closed(token, force);
         } else {
             // Somebody was faster. What is closed already is opened anew: nobody has been told.
             self.gate(Gate::Refused);
@@ -177,8 +191,10 @@ impl Machine {
         self.effects.extend(probe);
         self.retire.clear();
         self.publish_again = true;
+        if self.has_ready() {
+            return self.become_ready(now);
+        }
         let next = match () {
-            () if self.has_ready() => State::Ready,
             () if self.slots.iter().any(|s| s.reps().next().is_some()) => State::Starting,
             () => State::Off,
         };
@@ -213,9 +229,13 @@ impl Machine {
             _ => facts.in_flight == 0 || force,
         };
         if over {
-            self.gate(Gate::Shut { token, force, said: Said::Closed });
-            self.say(Word::Closed(token));
+            self.has_closed(token, force);
         }
+    }
+
+    fn has_closed(&mut self, token: Token, force: bool) {
+        self.gate(Gate::Shut { token, force, said: Said::Closed });
+        self.say(Word::Closed(token));
     }
 
     /// When [`Machine::step_share`] has to look again.
@@ -227,16 +247,17 @@ impl Machine {
         }
     }
 
-    /// The number of its replicas was set to nothing. True if that is what all have agreed upon.
+    /// The number of its replicas was set to nothing. True if it was closed for that.
     pub(super) fn emptied(&mut self, now: Instant) -> bool {
         let Some(share) = &mut self.share else { return false };
         share.empty = true;
-        let agreed = matches!(share.gate, Gate::Shut { said: Said::Closed | Said::Wanted, .. } | Gate::Off { .. });
-        if !agreed {
+        if !self.is_shut() {
             return false;
         }
-        if matches!(share.gate, Gate::Off { .. }) {
-            share.gate = Gate::Open;
+        match self.share.as_ref().map(|s| s.gate) {
+            Some(Gate::Off { .. }) => self.gate(Gate::Open),
+            Some(Gate::Shut { token, force, said: Said::Nothing }) => self.has_closed(token, force),
+            _ => {}
         }
         self.vanish(now);
         true
