@@ -12,7 +12,9 @@ use super::model::{self, Router};
 use super::policy::Layers;
 use super::settings::{BackendKind, LandscapeSettings, Policy, Settings, TrafficRule};
 use super::{relations, traffic};
-use crate::landscape::{self, Allowances, Context, Home, LandscapeSpec, Plans, ServiceKey, TargetGuard, Vault};
+use crate::landscape::{
+    self, Allowances, Context, Home, LandscapeSpec, Plans, ServiceKey, ServiceSpec, TargetGuard, Vault,
+};
 use crate::yaml::field::quote;
 use crate::yaml::{self, Diagnostics, Mistake, Severity};
 
@@ -50,7 +52,7 @@ pub(super) fn entries<'m>(router: &'m Router, settings: &Settings, c: &mut Check
     let mut all: Vec<Entry<'m>> = Vec::new();
     for (i, model) in router.landscapes.iter().enumerate() {
         let at = format!("landscapes[{i}]");
-        all.push(entry(model, at, settings, &general, c));
+        all.push(entry(Layers::new(router, model), at, settings, &general, c));
     }
     all
 }
@@ -74,12 +76,13 @@ fn confused_ids(router: &Router, c: &mut Checks<'_>) {
 }
 
 fn entry<'m>(
-    model: &'m model::Landscape,
+    layers: Layers<'m>,
     at: String,
     settings: &Settings,
     general: &[TrafficRule],
     c: &mut Checks<'_>,
 ) -> Entry<'m> {
+    let model = layers.landscape;
     let (ci, root) = match (&model.ci, &model.root) {
         (Some(ci), Some(root)) => (PathBuf::from(ci), PathBuf::from(root)),
         (Some(ci), None) => (PathBuf::from(ci), Path::new(ci).parent().unwrap_or(Path::new("")).to_owned()),
@@ -96,7 +99,7 @@ fn entry<'m>(
     let absolute = |path: &Path| c.resolve(&path.to_string_lossy());
     let (ci_path, root_path) = (absolute(&ci), absolute(&root));
     let root_field = format!("{at}.root");
-    if contains(&root_path, &settings.state) {
+    if !layers.is_all_elsewhere() && contains(&root_path, &settings.state) {
         c.error(&root_field, format!("the router's state folder {} lies inside this root", settings.state.display()))
             .help("set `state` to a folder outside of every root, such as `state: ../.landscape-router`");
     }
@@ -188,7 +191,7 @@ impl Reader<'_> {
         files.add(&entry.ci, read.as_deref());
         let name = Arc::new(self.folder.join(&*entry.shown));
         let mut own = Diagnostics::of(c.diagnostics.source().clone());
-        if !entry.root_is_there {
+        if !entry.root_is_there && !self.is_elsewhere(entry, read.as_deref().ok(), c) {
             let path = format!("{}.root", entry.at);
             let message = format!("there is no folder {}", entry.home.root.display());
             own.error(c.places.value(&path), path, message).help("make it, or correct `root`");
@@ -236,6 +239,16 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether no service of a landscape sees the root on this machine: in a cluster it is a claim's.
+    fn is_elsewhere(&self, entry: &Entry<'_>, bytes: Option<&[u8]>, c: &mut Checks<'_>) -> bool {
+        let layers = Layers::new(self.router, entry.model);
+        let is_there = |s: &Arc<ServiceSpec>| layers.backend(&s.key.service) == BackendKind::Kubernetes;
+        match bytes.and_then(|bytes| self.judge(entry, Arc::default(), bytes, c).spec) {
+            Some(spec) => spec.services.values().filter(|s| s.runs()).all(is_there),
+            None => layers.is_all_elsewhere(),
+        }
+    }
+
     fn judge(&self, entry: &Entry<'_>, name: Arc<PathBuf>, bytes: &[u8], c: &mut Checks<'_>) -> Judged {
         let layers = Layers::new(self.router, entry.model);
         let allowances = |service: &str| match layers.backend(service) {
@@ -265,8 +278,12 @@ impl Reader<'_> {
     fn relations(&self, spec: &LandscapeSpec, entry: &Entry<'_>, c: &Checks<'_>) -> Vec<Mistake> {
         let mut own = Diagnostics::of(c.diagnostics.source().clone());
         let mut checks = Checks { diagnostics: &mut own, places: c.places, folder: c.folder };
-        relations::check(spec, entry.model, &entry.at, &mut checks);
-        own.finish()
+        relations::check(spec, Layers::new(self.router, entry.model), &entry.at, &mut checks);
+        let mut all = own.finish();
+        // What all landscapes have from router.yaml's own defaults is told once.
+        let told = |m: &Mistake| c.diagnostics.mistakes().iter().any(|t| t.field == m.field && t.message == m.message);
+        all.retain(|m| m.severity == Severity::Error || !told(m));
+        all
     }
 
     /// The last good text from the state folder, if it still is good.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::build::build;
 use super::checks::Checks;
 use super::files::Files;
+use super::kubernetes;
 use super::landscapes::{self, Outcome};
 use super::last_good::{GoodLandscapes, LastGood};
 use super::model::Router;
@@ -124,6 +125,7 @@ fn load_with(file: &Path, purpose: Purpose<'_>, variables: impl Iterator<Item = 
         texts.extend(text.map(|text| (landscape.id.clone(), text)));
         landscapes.push(landscape);
     }
+    kubernetes::attached_twice(&landscapes, &new.kubernetes, &mut checks);
     new.landscapes = landscapes;
     // What is missing in a part that was refused may be missing because it was.
     diagnostics.forget(after, |m| refused.iter().any(|path| same_part(path, &m.field)));

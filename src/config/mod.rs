@@ -11,6 +11,7 @@ mod defaults;
 pub mod diff;
 mod files;
 mod glance;
+mod kubernetes;
 mod landscapes;
 mod last_good;
 mod later;

@@ -15,8 +15,8 @@ use super::validate::bytes;
 /// What decides about the services of one landscape.
 #[derive(Clone, Copy)]
 pub(super) struct Layers<'m> {
-    router: &'m Router,
-    landscape: &'m model::Landscape,
+    pub(super) router: &'m Router,
+    pub(super) landscape: &'m model::Landscape,
 }
 
 impl<'m> Layers<'m> {
@@ -41,12 +41,14 @@ impl<'m> Layers<'m> {
 
     /// What runs a service.
     pub(super) fn backend(&self, name: &str) -> BackendKind {
-        let chosen = self.pick(name, |s| s.backend, |d| d.backend).or(self.router.backend);
-        match chosen {
-            None | Some(model::Backend::Process) => BackendKind::Process,
-            Some(model::Backend::Docker) => BackendKind::Docker,
-            Some(model::Backend::Kubernetes) => BackendKind::Kubernetes,
-        }
+        backend(self.pick(name, |s| s.backend, |d| d.backend).or(self.router.backend))
+    }
+
+    /// Whether nothing runs on this machine, whatever services the ci.yml has.
+    pub(super) fn is_all_elsewhere(&self) -> bool {
+        let others = self.landscape.defaults.backend.or(self.router.defaults.backend).or(self.router.backend);
+        let own = self.landscape.services.keys().map(|name| self.backend(name));
+        own.chain([backend(others)]).all(|kind| kind == BackendKind::Kubernetes)
     }
 
     /// Everything about a service. `traffic` are its rules, already read.
@@ -59,7 +61,11 @@ impl<'m> Layers<'m> {
                 Some(model::Mode::AlwaysOn) => Mode::AlwaysOn,
             },
             idle_after: positive(self.pick(name, |s| s.idle_after, |d| d.idle_after), d::IDLE_AFTER),
-            when_idle: when_idle(self.pick(name, |s| s.when_idle, |d| d.when_idle)),
+            when_idle: match self.backend(name) {
+                // No pod can be frozen; who asked for that was told.
+                BackendKind::Kubernetes => WhenIdle::Stop,
+                _ => when_idle(self.pick(name, |s| s.when_idle, |d| d.when_idle)),
+            },
             start_timeout: positive(self.pick(name, |s| s.start_timeout, |d| d.start_timeout), d::START_TIMEOUT),
             stop_grace: time(self.pick(name, |s| s.stop_grace, |d| d.stop_grace), d::STOP_GRACE),
             drain_timeout: time(self.pick(name, |s| s.drain_timeout, |d| d.drain_timeout), d::DRAIN_TIMEOUT),
@@ -107,6 +113,14 @@ impl<'m> Layers<'m> {
 
     fn in_hold<T>(&self, name: &str, get: impl Fn(&'m HoldModel) -> Option<T>) -> Option<T> {
         self.pick(name, |s| get(&s.hold), |d| get(&d.hold))
+    }
+}
+
+fn backend(given: Option<model::Backend>) -> BackendKind {
+    match given {
+        None | Some(model::Backend::Process) => BackendKind::Process,
+        Some(model::Backend::Docker) => BackendKind::Docker,
+        Some(model::Backend::Kubernetes) => BackendKind::Kubernetes,
     }
 }
 

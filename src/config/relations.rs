@@ -3,12 +3,15 @@
 use std::collections::HashSet;
 
 use super::checks::Checks;
+use super::kubernetes;
 use super::model;
+use super::policy::Layers;
 use crate::landscape::{LandscapeSpec, ServiceSpec};
 use crate::yaml::field::{self, quote};
 
 /// Tells services that do not exist, and dependencies that cannot be kept.
-pub(super) fn check(spec: &LandscapeSpec, landscape: &model::Landscape, at: &str, c: &mut Checks<'_>) {
+pub(super) fn check(spec: &LandscapeSpec, layers: Layers<'_>, at: &str, c: &mut Checks<'_>) {
+    let landscape = layers.landscape;
     let names = || spec.services.keys().map(|name| &**name);
     let services = format!("{at}.services");
     for (name, service) in &landscape.services {
@@ -23,13 +26,6 @@ pub(super) fn check(spec: &LandscapeSpec, landscape: &model::Landscape, at: &str
                 let path = field::key(&format!("{path}.protocols"), port);
                 c.key_error(&path, format!("{} does not declare port {port}", quote(name)))
                     .help(format!("it has {}", listed(spec.ports.iter().map(|p| p.number.to_string()))));
-            }
-        }
-        if let Some(attach) = &service.attach {
-            let path = format!("{path}.attach");
-            if attach.deployment.is_some() == attach.stateful_set.is_some() {
-                c.error(&path, "expected one of `deployment` and `statefulSet`")
-                    .help("such as `attach: { deployment: shop-api }`");
             }
         }
         for (i, needed) in service.depends_on.iter().enumerate() {
@@ -48,6 +44,7 @@ pub(super) fn check(spec: &LandscapeSpec, landscape: &model::Landscape, at: &str
             }
         }
     }
+    kubernetes::relations(spec, layers, at, c);
     for cycle in cycles(landscape) {
         let path = format!("{}.dependsOn", field::key(&services, cycle[0]));
         let way: Vec<_> = cycle.iter().chain(cycle.first()).map(|name| quote(name)).collect();

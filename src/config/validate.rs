@@ -10,11 +10,12 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::checks::Checks;
 use super::defaults as d;
+use super::kubernetes;
 use super::model;
 use super::scalar::{Cidr, Host, Prefix, Scalar, Size};
 use super::settings::{
-    AccessLog, DockerSettings, Domain, Hold, KubernetesSettings, Limits, Listen, OnExit, PrivateSettings,
-    ProcessSettings, Pull, Registry, Settings, Timeouts,
+    AccessLog, DockerSettings, Domain, Hold, Limits, Listen, OnExit, PrivateSettings, ProcessSettings, Pull, Registry,
+    Settings, Timeouts,
 };
 use crate::landscape::{Plan, Plans};
 use crate::private::ground::overlap;
@@ -42,13 +43,13 @@ pub(super) fn settings(router: &model::Router, c: &mut Checks<'_>) -> Settings {
         access_log: access_log(router.access_log.as_ref(), c),
         process: process(router, c),
         docker: docker(router, &registries, c),
-        kubernetes: kubernetes(router, registries, c),
+        kubernetes: kubernetes::settings(&router.kubernetes, registries, c),
         private: private(router, c),
         landscapes: Vec::new(),
     }
 }
 
-fn networks(all: &[Cidr]) -> Vec<IpNet> {
+pub(super) fn networks(all: &[Cidr]) -> Vec<IpNet> {
     all.iter().map(|c| c.0).collect()
 }
 
@@ -341,68 +342,7 @@ fn docker(router: &model::Router, registries: &[(String, Registry)], c: &mut Che
     }
 }
 
-fn kubernetes(router: &model::Router, registries: Vec<(String, Registry)>, c: &mut Checks<'_>) -> KubernetesSettings {
-    let kubernetes = &router.kubernetes;
-    for (key, name) in [("context", &kubernetes.context), ("claim", &kubernetes.claim)] {
-        if name.as_deref().is_some_and(|name| name.trim().is_empty()) {
-            c.error(&format!("kubernetes.{key}"), "expected a name, found nothing");
-        }
-    }
-    let labels = kubernetes.namespace.iter().map(|name| ("kubernetes.namespace".to_owned(), name));
-    let secrets = kubernetes.image_pull_secrets.iter().enumerate();
-    for (path, name) in labels.chain(secrets.map(|(i, name)| (field::index("kubernetes.imagePullSecrets", i), name))) {
-        if !is_object_name(name) {
-            c.error(&path, format!("expected the name of a Kubernetes object, found {}", quote(name)))
-                .help("lower-case letters, digits, `-` and `.`");
-        }
-    }
-    KubernetesSettings {
-        kubeconfig: kubernetes.kubeconfig.as_deref().map(|path| c.resolve(path)),
-        context: kubernetes.context.clone(),
-        namespace: kubernetes.namespace.clone(),
-        instance: instance(kubernetes.instance.as_deref(), c),
-        allow_from: networks(&kubernetes.allow_from),
-        base: kubernetes.base.clone(),
-        bases: bases("kubernetes.bases", &kubernetes.bases, c),
-        claim: kubernetes.claim.clone(),
-        image_pull_secrets: kubernetes.image_pull_secrets.clone(),
-        pull: pull(kubernetes.pull),
-        on_exit: on_exit(kubernetes.on_exit),
-        allow_root: kubernetes.allow_root,
-        registries,
-    }
-}
-
-fn instance(given: Option<&str>, c: &mut Checks<'_>) -> String {
-    let name = given.unwrap_or(d::INSTANCE);
-    if !is_label_value(name) {
-        c.error("kubernetes.instance", format!("expected the value of a Kubernetes label, found {}", quote(name)))
-            .help("letters, digits, `-`, `_` and `.`, at most 63, a letter or digit first and last");
-    }
-    name.to_owned()
-}
-
-/// Whether a label can have it; an empty one would tell nothing apart.
-fn is_label_value(text: &str) -> bool {
-    let ends_well = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    text.len() <= 63
-        && ends_well(text.chars().next())
-        && ends_well(text.chars().next_back())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-}
-
-/// Whether objects can be called so: a DNS subdomain (RFC 1123).
-fn is_object_name(name: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
-}
-
-fn bases(at: &str, given: &IndexMap<String, String>, c: &mut Checks<'_>) -> Vec<(String, String)> {
+pub(super) fn bases(at: &str, given: &IndexMap<String, String>, c: &mut Checks<'_>) -> Vec<(String, String)> {
     for (name, image) in given {
         if image.trim().is_empty() {
             c.error(&field::key(at, name), "expected an image").help("such as `ubuntu:24.04`");
@@ -411,7 +351,7 @@ fn bases(at: &str, given: &IndexMap<String, String>, c: &mut Checks<'_>) -> Vec<
     given.iter().map(|(name, image)| (name.clone(), image.clone())).collect()
 }
 
-fn pull(given: Option<model::Pull>) -> Pull {
+pub(super) fn pull(given: Option<model::Pull>) -> Pull {
     match given {
         None | Some(model::Pull::IfNotPresent) => Pull::IfNotPresent,
         Some(model::Pull::Always) => Pull::Always,
@@ -419,7 +359,7 @@ fn pull(given: Option<model::Pull>) -> Pull {
     }
 }
 
-fn on_exit(given: Option<model::OnExit>) -> OnExit {
+pub(super) fn on_exit(given: Option<model::OnExit>) -> OnExit {
     match given {
         None | Some(model::OnExit::Leave) => OnExit::Leave,
         Some(model::OnExit::Stop) => OnExit::Stop,

@@ -29,6 +29,13 @@ pub enum WhenIdle {
     Both(PauseThen),
 }
 
+impl WhenIdle {
+    /// Whether replicas are frozen, for whatever time.
+    pub(in crate::config) fn pauses(&self) -> bool {
+        !matches!(self, Self::Plain(WhenIdleWord::Stop))
+    }
+}
+
 /// `stop` or `pause`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

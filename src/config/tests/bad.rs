@@ -60,7 +60,6 @@ fn a_word_of_a_few_is_told_with_the_nearest_one() {
 #[test]
 fn keys_of_later_features_say_so() {
     for (head, feature) in [
-        ("backend: kubernetes", "`kubernetes` (the Kubernetes backend) is not available in this version"),
         ("listen: { https: [] }", "TLS at the router's own listeners"),
         ("listen: { proxyProtocol: true }", "the PROXY protocol"),
         ("cluster: {}", "several routers as one"),

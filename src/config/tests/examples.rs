@@ -12,7 +12,7 @@ fn example(name: &str) -> std::path::PathBuf {
 
 #[test]
 fn the_examples_are_good() {
-    for name in ["router.yaml", "minimal.yaml"] {
+    for name in ["router.yaml", "minimal.yaml", "kubernetes/router.yaml"] {
         let loaded = load(&example(name), Purpose::Check);
         assert!(!loaded.has_errors(true), "{name}: {:#?}", loaded.mistakes);
         let settings = loaded.settings.unwrap();
@@ -22,7 +22,7 @@ fn the_examples_are_good() {
 
 #[test]
 fn the_examples_say_the_same_in_yaml_1_1() {
-    let folders = ["config", "deploy/container", "deploy/systemd"];
+    let folders = ["config", "config/kubernetes", "deploy/container", "deploy/systemd"];
     for file in
         folders.map(|f| Path::new(env!("CARGO_MANIFEST_DIR")).join(f)).iter().flat_map(|f| f.read_dir().unwrap())
     {

@@ -3,6 +3,7 @@
 mod bad;
 mod examples;
 mod good;
+mod kubernetes;
 mod stand_in;
 
 use std::path::Path;
