@@ -7,6 +7,7 @@ mod fixture;
 mod support;
 
 mod client;
+mod routers;
 mod semantics;
 mod town;
 
