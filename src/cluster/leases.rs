@@ -1,6 +1,7 @@
 //! Leases as the API server has them: one watch of all of ours, and the writes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -31,11 +32,13 @@ const WAIT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_s
 pub(super) struct Leases {
     api: Api<Lease>,
     instance: Arc<str>,
+    /// A failure was told, and nothing has been written since.
+    told: Arc<AtomicBool>,
 }
 
 impl Leases {
     pub fn new(client: kube::Client, namespace: &str, instance: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), instance: instance.into() }
+        Self { api: Api::namespaced(client, namespace), instance: instance.into(), told: Arc::default() }
     }
 
     /// Tells what there is and every change of it, in their order, until nobody listens.
@@ -105,14 +108,18 @@ impl Leases {
 
     /// Carries a write out; the new version.
     pub async fn write(&self, write: &Write) -> Result<u64, Trouble> {
-        match tokio::time::timeout(PATIENCE, self.try_to(write)).await {
-            Ok(Ok(version)) => Ok(version),
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Err(Trouble::Conflict),
-            Ok(Err(error)) => {
-                tracing::debug!(lease = %write.name, %error, "a Lease was not written");
+        match tokio::time::timeout(PATIENCE, self.try_to(write)).await.unwrap_or_else(|_| Err(late())) {
+            Ok(version) => {
+                self.told.store(false, Ordering::Relaxed);
+                Ok(version)
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(Trouble::Conflict),
+            Err(error) => {
+                if !self.told.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(lease = %write.name, %error, "the routers' Leases cannot be written");
+                }
                 Err(Trouble::Unknown)
             }
-            Err(_) => Err(Trouble::Unknown),
         }
     }
 

@@ -257,8 +257,13 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// A history is hours of several routers: fewer than usual, unless more are asked for.
+fn cases() -> u32 {
+    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 64 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: cases(), ..ProptestConfig::default() })]
 
     /// The world's own assertions hold throughout; in the end every request is served, and what nobody
     /// uses is off.

@@ -23,6 +23,8 @@ mod scale_tests;
 mod settle;
 mod share;
 #[cfg(test)]
+mod share_tests;
+#[cfg(test)]
 mod tests;
 mod view;
 #[cfg(test)]

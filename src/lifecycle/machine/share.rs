@@ -69,6 +69,12 @@ impl Machine {
         self.share.as_ref().is_none_or(|s| matches!(s.gate, Gate::Open | Gate::Refused))
     }
 
+    /// Why it neither leases nor starts, if that is because nothing is known of the other routers.
+    pub(super) fn unheard(&self) -> Option<String> {
+        let unheard = self.share.as_ref().is_some_and(|s| s.gate == Gate::Unknown);
+        unheard.then(|| "it is not known yet what the other routers do: their Leases have not been read".to_owned())
+    }
+
     /// Whether it has told that it may be switched off.
     pub(super) fn offers_sleep(&self) -> bool {
         self.share.as_ref().is_some_and(|s| s.stand == Stand::Idle)
