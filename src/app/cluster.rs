@@ -23,6 +23,7 @@ pub struct Routers {
 }
 
 impl Routers {
+    #[expect(dead_code, reason = "the backend that it goes with starts it")]
     /// Takes part from now on. `namespace`: where workloads are that do not say so themselves.
     pub fn start(client: kube::Client, namespace: String, settings: &Settings, lifecycle: &Lifecycle) -> Self {
         let workloads = Arc::new(ArcSwap::from_pointee(workloads(settings, &namespace)));
