@@ -32,4 +32,15 @@ if unshare --net sh -c 'ip link add probe type bridge && nft add table inet prob
 else
   printf '\n*** The private network is NOT tested: that takes root, network namespaces, nft and ip.\n\n'
 fi
+# The router on Kubernetes is tested with a cluster of the tests' own, unless there is another.
+if [[ -n "${KUBECONFIG:-}" ]]; then
+  printf '\n*** The Kubernetes tests use the cluster of KUBECONFIG=%s, in namespaces lr-… that they remove.\n\n' "$KUBECONFIG"
+fi
+# What deploy/kubernetes makes of itself is looked at with the programs that do it.
+if ! kubectl version --client --output json 2>/dev/null | grep -q '"kustomizeVersion": "v[5-9]'; then
+  printf '\n*** The kustomize files are NOT tested: kubectl with kustomize 5 is not installed.\n\n'
+fi
+if ! command -v helm >/dev/null && ! python3 -c 'import helm_python' 2>/dev/null; then
+  printf '\n*** The Helm chart is NOT tested: neither helm nor the Python package helm-python-sdk is installed.\n\n'
+fi
 cargo test --locked "$@"

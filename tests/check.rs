@@ -64,7 +64,7 @@ fn every_mistake_has_its_place_its_line_and_a_caret() {
 sub/router.yaml:1:13: error: defaults.idelAfter: unknown key `idelAfter`; did you mean `idleAfter`?
   1 | defaults: { idelAfter: 5m }
     |             ^
-sub/router.yaml:2:10: error: backend: expected `process` or `docker`, found `3`
+sub/router.yaml:2:10: error: backend: expected `process`, `docker` or `kubernetes`, found `3`
   2 | backend: 3
     |          ^
 sub/shop/ci.yml:2:1: error: a tab is used as indentation, expected spaces; replace tabs by spaces

@@ -1,4 +1,5 @@
-//! The backends of this process: processes always, Docker from the first service that asks for it, or
+//! The backends of this process: processes always, Kubernetes and Docker from the first service that asks
+//! for them; Docker also
 //! from the start where an earlier router used it: what that one left has to be looked through, though
 //! nothing may ask for Docker any more.
 
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 use super::cluster::Routers;
 use super::router::landscape_ids;
 use crate::backend::docker::DockerBackend;
+use crate::backend::kubernetes::KubernetesBackend;
 use crate::backend::process::{ProcessBackend, ProcessOptions};
 use crate::backend::{Backend, BackendError, Network};
 use crate::config::settings::{BackendKind, OnExit, Settings};
@@ -26,6 +28,7 @@ pub struct Backends {
     docker: Mutex<Option<Arc<DockerBackend>>>,
     /// Where services run on Kubernetes.
     routers: OnceLock<Routers>,
+    kubernetes: Mutex<Option<Arc<KubernetesBackend>>>,
     instance: String,
     for_containers: Option<Arc<dyn Network>>,
 }
@@ -49,6 +52,7 @@ impl Backends {
             process,
             docker: Mutex::default(),
             routers: OnceLock::new(),
+            kubernetes: Mutex::default(),
             instance: instance.to_owned(),
             for_containers,
         };
@@ -60,9 +64,26 @@ impl Backends {
 
     /// The backend of this kind. An engine that does not answer is no error: what needs it waits.
     pub fn of(&self, kind: BackendKind, settings: &Settings, lifecycle: &Lifecycle) -> Arc<dyn Backend> {
-        if kind == BackendKind::Process {
-            return self.process.clone();
+        match kind {
+            BackendKind::Process => self.process.clone(),
+            BackendKind::Docker => self.docker(settings, lifecycle),
+            BackendKind::Kubernetes => self.kubernetes(settings, lifecycle),
         }
+    }
+
+    fn kubernetes(&self, settings: &Settings, lifecycle: &Lifecycle) -> Arc<dyn Backend> {
+        let mut kubernetes = self.kubernetes.lock();
+        let kubernetes = kubernetes.get_or_insert_with(|| {
+            let (observer, observations) = mpsc::unbounded_channel();
+            let new = Arc::new(KubernetesBackend::new(settings, observer));
+            lifecycle.connect(new.clone(), observations);
+            self.routers.get_or_init(|| Routers::start(settings, lifecycle));
+            new
+        });
+        kubernetes.clone()
+    }
+
+    fn docker(&self, settings: &Settings, lifecycle: &Lifecycle) -> Arc<dyn Backend> {
         let mut docker = self.docker.lock();
         let docker = docker.get_or_insert_with(|| {
             let (observer, observations) = mpsc::unbounded_channel();
@@ -94,7 +115,7 @@ impl Backends {
         match kind {
             BackendKind::Process => Some(self.process.clone()),
             BackendKind::Docker => self.docker.lock().clone().map(|d| d as Arc<dyn Backend>),
-            BackendKind::Kubernetes => None,
+            BackendKind::Kubernetes => self.kubernetes.lock().clone().map(|k| k as Arc<dyn Backend>),
         }
     }
 
@@ -107,6 +128,10 @@ impl Backends {
         let docker = self.docker.lock().clone();
         if let Some(docker) = docker {
             docker.reconfigure(settings.docker.clone(), &landscape_ids(settings)).await;
+        }
+        let kubernetes = self.kubernetes.lock().clone();
+        if let Some(kubernetes) = kubernetes {
+            kubernetes.reconfigure(settings);
         }
     }
 
@@ -127,6 +152,12 @@ impl Backends {
                 docker.shutdown(Self::end_with_router(BackendKind::Docker, settings), grace).await;
             }
         };
-        tokio::join!(self.process.shutdown(true, grace), containers);
+        let kubernetes = self.kubernetes.lock().clone();
+        let pods = async {
+            if let Some(kubernetes) = kubernetes {
+                kubernetes.shutdown(Self::end_with_router(BackendKind::Kubernetes, settings), grace).await;
+            }
+        };
+        tokio::join!(self.process.shutdown(true, grace), containers, pods);
     }
 }

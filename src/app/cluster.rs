@@ -2,15 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::backend::kubernetes::connect::connect;
 use crate::backend::kubernetes::names;
 use crate::cluster::{Cluster, ClusterOptions, ClusterStatus, Workload, WorkloadKind};
-use crate::config::settings::{AttachKind, BackendKind, Policy, Settings};
+use crate::config::settings::{AttachKind, BackendKind, KubernetesSettings, Policy, Settings};
 use crate::landscape::ServiceKey;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::consent::Voice;
+
+/// A cluster that cannot be found is looked for again after so long.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What each service is in the cluster.
 type Workloads = HashMap<ServiceKey, Workload>;
@@ -18,30 +23,27 @@ type Workloads = HashMap<ServiceKey, Workload>;
 /// See the module's words.
 pub struct Routers {
     cluster: Cluster,
-    namespace: String,
     workloads: Arc<ArcSwap<Workloads>>,
 }
 
 impl Routers {
-    #[expect(dead_code, reason = "the backend that it goes with starts it")]
-    /// Takes part from now on. `namespace`: where workloads are that do not say so themselves.
-    pub fn start(client: kube::Client, namespace: String, settings: &Settings, lifecycle: &Lifecycle) -> Self {
-        let workloads = Arc::new(ArcSwap::from_pointee(workloads(settings, &namespace)));
+    /// Takes part from now on, in the background.
+    pub fn start(settings: &Settings, lifecycle: &Lifecycle) -> Self {
+        let workloads = Arc::new(ArcSwap::from_pointee(workloads(settings)));
         let (known, lifecycle) = (workloads.clone(), lifecycle.clone());
         let cluster = Cluster::start(ClusterOptions {
-            client,
-            namespace: namespace.clone(),
+            connect: Box::pin(reach(settings.kubernetes.clone())),
             instance: settings.kubernetes.instance.clone(),
             identity: identity(),
             workload: Box::new(move |key| known.load().get(key).cloned()),
             tell: Box::new(move |key, order| lifecycle.order(key, order)),
         });
-        Self { cluster, namespace, workloads }
+        Self { cluster, workloads }
     }
 
     /// Takes new settings.
     pub fn configure(&self, settings: &Settings) {
-        self.workloads.store(Arc::new(workloads(settings, &self.namespace)));
+        self.workloads.store(Arc::new(workloads(settings)));
     }
 
     /// Where a service says what concerns the others, if it is one that they share.
@@ -60,26 +62,34 @@ impl Routers {
     }
 }
 
-fn workloads(settings: &Settings, namespace: &str) -> Workloads {
-    let policies = settings.landscapes.iter().flat_map(|l| &l.policies);
-    let shared = policies.filter(|(_, policy)| policy.backend == BackendKind::Kubernetes);
-    shared.map(|(key, policy)| (key.clone(), workload(key, policy, namespace))).collect()
+/// The cluster, once what says where it is can be read.
+async fn reach(settings: KubernetesSettings) -> (kube::Client, String) {
+    loop {
+        match connect(&settings, None).await {
+            Ok(cluster) => return (cluster.client, cluster.namespace),
+            // The backend, which needs it as much, tells why.
+            Err(why) => tracing::debug!("the other routers cannot be found: {why}"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
-fn workload(key: &ServiceKey, policy: &Policy, namespace: &str) -> Workload {
+fn workloads(settings: &Settings) -> Workloads {
+    let policies = settings.landscapes.iter().flat_map(|l| &l.policies);
+    let shared = policies.filter(|(_, policy)| policy.backend == BackendKind::Kubernetes);
+    shared.map(|(key, policy)| (key.clone(), workload(key, policy))).collect()
+}
+
+fn workload(key: &ServiceKey, policy: &Policy) -> Workload {
     let Some(attach) = &policy.attach else {
-        return Workload {
-            kind: WorkloadKind::Deployment,
-            namespace: namespace.to_owned(),
-            name: names::workload(key),
-        };
+        return Workload { kind: WorkloadKind::Deployment, namespace: None, name: names::workload(key) };
     };
     Workload {
         kind: match attach.kind {
             AttachKind::Deployment => WorkloadKind::Deployment,
             AttachKind::StatefulSet => WorkloadKind::StatefulSet,
         },
-        namespace: attach.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
+        namespace: attach.namespace.clone(),
         name: attach.name.clone(),
     }
 }
@@ -112,11 +122,14 @@ mod tests {
     #[test]
     fn a_service_is_its_own_deployment_or_what_it_is_attached_to() {
         let key = ServiceKey::new("4711", "web");
-        let own = workload(&key, &fixtures::policy(), "here");
-        assert_eq!((own.kind, &*own.namespace, &*own.name), (WorkloadKind::Deployment, "here", "ws-server-4711-web"));
+        let own = workload(&key, &fixtures::policy());
+        assert_eq!((own.kind, own.namespace, &*own.name), (WorkloadKind::Deployment, None, "ws-server-4711-web"));
         let attach = Attach { kind: AttachKind::StatefulSet, name: "db".into(), namespace: Some("there".into()) };
-        let other = workload(&key, &Policy { attach: Some(attach), ..fixtures::policy() }, "here");
-        assert_eq!((other.kind, &*other.namespace, &*other.name), (WorkloadKind::StatefulSet, "there", "db"));
+        let other = workload(&key, &Policy { attach: Some(attach), ..fixtures::policy() });
+        assert_eq!(
+            (other.kind, other.namespace.as_deref(), &*other.name),
+            (WorkloadKind::StatefulSet, Some("there"), "db")
+        );
     }
 
     #[test]

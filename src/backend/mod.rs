@@ -5,6 +5,7 @@
 //! the channel it was made with. Applying the same [`Want`] twice does nothing the second time; a
 //! newer `Want` replaces an older one that is still under way.
 
+mod book;
 mod container;
 pub mod docker;
 mod door;

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod logs;
 mod machine;
 mod mistakes;
+pub mod plan;
 mod propose;
 mod remote;
 pub mod run;
@@ -38,6 +39,8 @@ enum Command {
     Run(run::Args),
     /// Tell every mistake of a router.yaml or of a ci.yml
     Check(check::Args),
+    /// Show what a router.yaml would change in its Kubernetes cluster, without changing it
+    Plan(plan::Args),
     /// Tell where a URL leads, and why
     Explain(explain::Args),
     /// Serve a sample landscape and show what sleeps and wakes
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
+        Command::Plan(args) => plan::plan(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Status(args) => status::status(&args),

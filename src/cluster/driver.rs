@@ -1,5 +1,6 @@
 //! The task that owns the [`Core`]: it tells it what happens and carries out what it says.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::core::{Core, Input, Output, Scaled, Timing};
 use super::leases::Leases;
 use super::object::Names;
-use super::scale::{self, Workload};
+use super::scale::{Place, Workload};
 use super::view::News;
 use crate::landscape::ServiceKey;
 use crate::lifecycle::consent::{Order, Voice, Word};
@@ -20,20 +21,25 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long the end may take: what is left runs out by itself.
 const END: Duration = Duration::from_secs(3);
 
+/// The API server and a namespace, when they are known.
+pub type Connect = Pin<Box<dyn Future<Output = (kube::Client, String)> + Send>>;
+/// Tells what a service is in the cluster.
+pub type FindWorkload = Box<dyn Fn(&ServiceKey) -> Option<Workload> + Send + Sync>;
+/// Tells a service's life.
+pub type Tell = Box<dyn Fn(&ServiceKey, Order) + Send + Sync>;
+
 /// What a router needs in order to be one of several.
 pub struct ClusterOptions {
-    /// The API server.
-    pub client: kube::Client,
-    /// Where the Leases are.
-    pub namespace: String,
+    /// Finds the API server, and the namespace of the Leases.
+    pub connect: Connect,
     /// The installation.
     pub instance: String,
     /// This router: no other one has this name.
     pub identity: String,
     /// What a service is in the cluster; `None`: nothing of ours, or not known any more.
-    pub workload: Box<dyn Fn(&ServiceKey) -> Option<Workload> + Send + Sync>,
+    pub workload: FindWorkload,
     /// Takes what is to be told to a service's life.
-    pub tell: Box<dyn Fn(&ServiceKey, Order) + Send + Sync>,
+    pub tell: Tell,
 }
 
 /// Who the routers are, for people and programs.
@@ -72,21 +78,7 @@ impl Cluster {
             ..ClusterStatus::default()
         }));
         tracing::info!(router = %options.identity, "takes part among the routers of {}", options.instance);
-        let leases = Leases::new(options.client.clone(), &options.namespace, &options.instance);
-        let (news, seen) = mpsc::unbounded_channel();
-        let (done, answers) = mpsc::unbounded_channel();
-        let core =
-            Core::new(&options.instance, &options.identity, Timing::default(), fastrand::u64(..), Instant::now());
-        let driver = Driver {
-            marks: Names::of(&options.instance).marks,
-            options: Arc::new(options),
-            core,
-            leases: leases.clone(),
-            done,
-            status: status.clone(),
-        };
-        tokio::spawn(leases.watch(news));
-        tokio::spawn(driver.run(heard, seen, answers, ended));
+        tokio::spawn(drive(options, status.clone(), heard, ended));
         Self { words, end, status }
     }
 
@@ -110,11 +102,39 @@ impl Cluster {
     }
 }
 
+async fn drive(
+    options: ClusterOptions,
+    status: Arc<ArcSwap<ClusterStatus>>,
+    words: mpsc::UnboundedReceiver<(ServiceKey, Word)>,
+    mut end: mpsc::Receiver<oneshot::Sender<()>>,
+) {
+    let ClusterOptions { connect, instance, identity, workload, tell } = options;
+    let (client, namespace) = tokio::select! {
+        found = connect => found,
+        // Nobody has heard of it.
+        _ = end.recv() => return,
+    };
+    let leases = Leases::new(client.clone(), &namespace, &instance);
+    let (news, seen) = mpsc::unbounded_channel();
+    let (done, answers) = mpsc::unbounded_channel();
+    let driver = Driver {
+        core: Core::new(&instance, &identity, Timing::default(), fastrand::u64(..), Instant::now()),
+        place: Place { client, leases: leases.clone(), namespace, marks: Names::of(&instance).marks },
+        workload,
+        tell,
+        done,
+        status,
+    };
+    let watch = tokio::spawn(leases.watch(news));
+    driver.run(words, seen, answers, end).await;
+    watch.abort();
+}
+
 struct Driver {
-    options: Arc<ClusterOptions>,
     core: Core,
-    leases: Leases,
-    marks: Arc<str>,
+    place: Place,
+    workload: FindWorkload,
+    tell: Tell,
     done: mpsc::UnboundedSender<Input>,
     status: Arc<ArcSwap<ClusterStatus>>,
 }
@@ -163,22 +183,20 @@ impl Driver {
         for output in self.core.on(input, now) {
             match output {
                 Output::Write(write) => {
-                    let (leases, done) = (self.leases.clone(), self.done.clone());
+                    let (leases, done) = (self.place.leases.clone(), self.done.clone());
                     tokio::spawn(async move {
                         let result = leases.write(&write).await;
                         // A failed send: the router has ended.
                         drop(done.send(Input::Wrote(write.slot, result)));
                     });
                 }
-                Output::Tell(key, order) => (self.options.tell)(&key, order),
+                Output::Tell(key, order) => (self.tell)(&key, order),
                 Output::ScaleDown(key, token) => {
-                    let (options, leases) = (self.options.clone(), self.leases.clone());
-                    let (marks, done) = (self.marks.clone(), self.done.clone());
+                    let (place, done) = (self.place.clone(), self.done.clone());
+                    let workload = (self.workload)(&key);
                     tokio::spawn(async move {
-                        let scaled = match (options.workload)(&key) {
-                            Some(workload) => {
-                                scale::down(options.client.clone(), leases, &marks, workload, &key, token).await
-                            }
+                        let scaled = match workload {
+                            Some(workload) => place.scale_down(workload, &key, token).await,
                             // It has left the configuration meanwhile, which has its own end.
                             None => Scaled::Overruled,
                         };

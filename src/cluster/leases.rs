@@ -164,7 +164,6 @@ impl Leases {
                 renew_time: Some(MicroTime(Timestamp::now())),
                 ..LeaseSpec::default()
             }),
-            ..Lease::default()
         }
     }
 

@@ -19,5 +19,5 @@ mod scale;
 pub mod view;
 
 pub use self::core::Timing;
-pub use driver::{Cluster, ClusterOptions, ClusterStatus};
+pub use driver::{Cluster, ClusterOptions, ClusterStatus, Connect, FindWorkload, Tell};
 pub use scale::{Workload, WorkloadKind};

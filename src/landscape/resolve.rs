@@ -173,7 +173,7 @@ impl<'c> Resolver<'c> {
     fn user(&mut self, file: &FileService, allowances: Allowances) {
         if let Some(user) = file.user.as_ref().filter(|u| u.value == 0 && !allowances.root) {
             user.spot.error(&mut self.d, "running as root (uid 0) needs the operator's consent").help(
-                "use another uid, or set `allowRoot: true` of its backend (`process` or `docker`) in router.yaml",
+                "use another uid, or set `allowRoot: true` of its backend (`process`, `docker` or `kubernetes`) in router.yaml",
             );
         }
     }

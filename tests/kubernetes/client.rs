@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use crate::fixture::kinds;
 use crate::fixture::object::Object;
 
+/// What tells the tests' own requests from the router's.
+pub const AGENT: &str = "landscape-router-tests";
+
 /// What came back.
 #[derive(Debug)]
 pub struct Reply {
@@ -56,16 +59,21 @@ impl Client {
 
     /// Any request.
     pub fn call(&self, method: &str, path: &str, content: &str, body: Option<&Value>) -> Reply {
+        self.try_call(method, path, content, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+    }
+
+    /// Any request, of a server that may not be there.
+    pub fn try_call(&self, method: &str, path: &str, content: &str, body: Option<&Value>) -> kube::Result<Reply> {
         let bytes = body.map(|b| b.to_string().into_bytes()).unwrap_or_default();
-        let request = http::Request::builder().method(method).uri(path);
+        let request = http::Request::builder().method(method).uri(path).header("user-agent", AGENT);
         let request = if content.is_empty() { request } else { request.header("content-type", content) };
         let request = request.body(Body::from(bytes)).unwrap();
         self.runtime.block_on(async {
-            let answer = self.client.send(request).await.unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+            let answer = self.client.send(request).await?;
             let status = answer.status().as_u16();
-            let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+            let bytes = answer.into_body().collect().await?.to_bytes();
             let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
-            Reply { status, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) }
+            Ok(Reply { status, body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) })
         })
     }
 
@@ -73,7 +81,7 @@ impl Client {
     pub fn watch(&self, path: &str) -> Events {
         let (to, from) = mpsc::channel();
         let client = self.client.clone();
-        let request = http::Request::get(path).body(Body::empty()).unwrap();
+        let request = http::Request::get(path).header("user-agent", AGENT).body(Body::empty()).unwrap();
         self.runtime.spawn(async move {
             let answer = match client.send(request).await {
                 Ok(answer) => answer,

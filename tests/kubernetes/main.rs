@@ -7,8 +7,10 @@ mod fixture;
 mod support;
 
 mod client;
+mod plan;
 mod routers;
 mod semantics;
+mod suite;
 mod town;
 
 /// Not a test: a cluster to play with, for as many seconds as `FIXTURE_SECONDS` says.

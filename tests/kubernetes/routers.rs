@@ -33,18 +33,17 @@ impl Router {
         let file = kube::config::Kubeconfig::read_from(town.kubeconfig()).unwrap();
         let namespace = town.namespace.clone();
         let (told, mut orders_in) = mpsc::unbounded_channel::<(ServiceKey, Order)>();
-        let cluster = runtime.block_on(async {
+        let connect = async {
             let config = kube::Config::from_custom_kubeconfig(file, &Default::default()).await.unwrap();
-            let client = kube::Client::try_from(config).unwrap();
-            let place = namespace.clone();
+            (kube::Client::try_from(config).unwrap(), namespace)
+        };
+        let cluster = runtime.block_on(async {
             Cluster::start(ClusterOptions {
-                client,
-                namespace,
+                connect: Box::pin(connect),
                 instance: "lr".to_owned(),
                 identity: identity.to_owned(),
-                workload: Box::new(move |key| {
-                    let (namespace, name) = (place.clone(), key.service.to_string());
-                    Some(Workload { kind: WorkloadKind::Deployment, namespace, name })
+                workload: Box::new(|key| {
+                    Some(Workload { kind: WorkloadKind::Deployment, namespace: None, name: key.service.to_string() })
                 }),
                 tell: Box::new(move |key, order| drop(told.send((key.clone(), order)))),
             })

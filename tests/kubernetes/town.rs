@@ -1,6 +1,7 @@
 //! A namespace of one test: in the cluster of `KUBECONFIG` where that is set, else in a fixture of its own.
 
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -20,6 +21,17 @@ pub struct Town {
     kubeconfig: PathBuf,
     /// The minor version of the server.
     pub minor: u32,
+    stopped: bool,
+    _share: Share,
+}
+
+/// Every test has its part of a real cluster; one that stops the API server has it for itself.
+static CLUSTER: RwLock<()> = RwLock::new(());
+
+enum Share {
+    OwnCluster,
+    Part { _guard: RwLockReadGuard<'static, ()> },
+    Whole { _guard: RwLockWriteGuard<'static, ()> },
 }
 
 /// Whether the tests run against a real cluster.
@@ -30,6 +42,33 @@ pub fn real() -> Option<PathBuf> {
 /// The image of the tests' application: what `tests/kubernetes/image.sh` makes.
 pub fn image() -> String {
     std::env::var("LANDSCAPE_ROUTER_TEST_IMAGE").unwrap_or_else(|_| "lr-test/app:1".into())
+}
+
+/// Commands that stop and start the API server of a real cluster; without them it is left alone.
+const STOP: &str = "LANDSCAPE_ROUTER_TEST_API_STOP";
+const START: &str = "LANDSCAPE_ROUTER_TEST_API_START";
+
+/// Ends a test that stops the API server where that must not be, and says so.
+#[macro_export]
+macro_rules! need_a_server_to_stop {
+    () => {
+        if $crate::town::real().is_some() && !$crate::town::may_stop() {
+            eprintln!("skipped on a real cluster: no commands say how its API server is stopped and started");
+            return;
+        }
+    };
+}
+
+/// Whether the API server may be stopped.
+pub fn may_stop() -> bool {
+    std::env::var_os(STOP).is_some() && std::env::var_os(START).is_some()
+}
+
+fn command(variable: &str) {
+    let command = std::env::var(variable).expect("need_a_server_to_stop!");
+    let done =
+        std::process::Command::new("sh").arg("-c").arg(&command).stdin(std::process::Stdio::null()).status().unwrap();
+    assert!(done.success(), "{command}: {done}");
 }
 
 /// Ends a test that needs what only the fixture has, and says so.
@@ -45,6 +84,23 @@ macro_rules! need_fixture {
 
 impl Town {
     pub fn new() -> Self {
+        let share = match real() {
+            None => Share::OwnCluster,
+            Some(_) => Share::Part { _guard: CLUSTER.read().unwrap_or_else(PoisonError::into_inner) },
+        };
+        Self::with(share)
+    }
+
+    /// With a cluster that no other test uses meanwhile: its API server is to be stopped.
+    pub fn alone() -> Self {
+        let share = match real() {
+            None => Share::OwnCluster,
+            Some(_) => Share::Whole { _guard: CLUSTER.write().unwrap_or_else(PoisonError::into_inner) },
+        };
+        Self::with(share)
+    }
+
+    fn with(share: Share) -> Self {
         let fixture = real().is_none().then(Fixture::start);
         let kubeconfig = fixture.as_ref().map_or_else(|| real().unwrap(), Fixture::kubeconfig);
         let client = Client::new(&kubeconfig);
@@ -54,7 +110,7 @@ impl Town {
             .good();
         let version = client.call("GET", "/version", "", None).good();
         let minor = version.text("/minor").trim_end_matches('+').parse().unwrap_or(0);
-        let town = Self { client, fixture, namespace, kubeconfig, minor };
+        let town = Self { client, fixture, namespace, kubeconfig, minor, stopped: false, _share: share };
         // Pods are refused until the controllers have furnished the namespace.
         town.eventually("a service account", || town.get("serviceaccounts", "default").status == 200);
         town
@@ -71,6 +127,33 @@ impl Town {
 
     pub fn fixture_mut(&mut self) -> &mut Fixture {
         self.fixture.as_mut().expect("need_fixture!")
+    }
+
+    /// The API server dies; what runs on the nodes runs on.
+    pub fn stop_api(&mut self) {
+        self.stopped = true;
+        match &mut self.fixture {
+            Some(fixture) => fixture.kill(),
+            None => command(STOP),
+        }
+    }
+
+    /// It comes back with what it knew.
+    pub fn start_api(&mut self) {
+        match &mut self.fixture {
+            Some(fixture) => fixture.restart(),
+            None => command(START),
+        }
+        self.eventually_there();
+        self.stopped = false;
+    }
+
+    fn eventually_there(&self) {
+        let begin = Instant::now();
+        while !self.client.try_call("GET", "/readyz", "", None).is_ok_and(|r| r.status == 200) {
+            assert!(begin.elapsed() < PATIENCE, "the API server does not come back");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn on_fixture(&self) -> Option<&Fixture> {
@@ -167,8 +250,11 @@ impl Town {
 impl Drop for Town {
     fn drop(&mut self) {
         if self.fixture.is_none() {
+            if self.stopped {
+                self.start_api();
+            }
             let at = path("", "namespaces", &self.namespace);
-            self.client.call("DELETE", &at, "application/json", Some(&json!({})));
+            let _ = self.client.try_call("DELETE", &at, "application/json", Some(&json!({})));
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::admin::AdminServer;
 use crate::app::backends::Backends;
 use crate::app::router::Router;
 use crate::app::state::State;
+use crate::config::settings::BackendKind;
 use crate::descriptors;
 use crate::landscape::ServiceKey;
 use crate::lifecycle::{Follower, Refusal, StateName};
@@ -260,7 +261,7 @@ async fn follow(mut follower: Follower, say: mpsc::UnboundedSender<ToNew>, mut n
 impl Backends {
     /// Leaves every replica to the successor.
     async fn let_go(&self) {
-        for kind in [crate::config::settings::BackendKind::Process, crate::config::settings::BackendKind::Docker] {
+        for kind in [BackendKind::Process, BackendKind::Docker, BackendKind::Kubernetes] {
             if let Some(backend) = self.running(kind) {
                 backend.shutdown(false, Duration::ZERO).await;
             }

@@ -1,12 +1,10 @@
 //! What containers write: read from the engine, and kept a little when a container is gone.
 
-use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
 use futures_util::{Stream, StreamExt};
-use parking_lot::Mutex;
 
 use super::clock;
 use super::engine::Up;
@@ -19,30 +17,6 @@ pub(super) const TAIL: usize = 20;
 pub(super) const KEPT: usize = 200;
 /// Bytes of one line; the rest of a longer one is cut off.
 const LINE: usize = 4 * 1024;
-/// Lines kept over all of one service's ended replicas, or of one landscape's jobs.
-const BOOK: usize = 500;
-
-/// The last lines of what has ended.
-#[derive(Default)]
-pub(super) struct Book(Mutex<VecDeque<LogLine>>);
-
-impl Book {
-    /// Adds lines; the oldest leave.
-    pub(super) fn add(&self, lines: impl IntoIterator<Item = LogLine>) {
-        let mut book = self.0.lock();
-        for line in lines {
-            if book.len() == BOOK {
-                book.pop_front();
-            }
-            book.push_back(line);
-        }
-    }
-
-    /// All lines that are kept.
-    pub(super) fn lines(&self) -> Vec<LogLine> {
-        self.0.lock().iter().cloned().collect()
-    }
-}
 
 /// Reads a container's lines from `after` (a second's worth before it, too: the engine counts in
 /// seconds), then new ones. The stream ends with the container or the connection.

@@ -30,6 +30,8 @@ pub const JOB: &str = "landscape-router/job";
 pub const REPLICA: &str = "landscape-router/replica";
 /// Annotation of Deployments: a digest of the pod template as it was wanted, to tell whether it still is.
 pub const TEMPLATE: &str = "landscape-router/template";
+/// Annotation of NetworkPolicies: where the router's traffic comes from.
+pub const CALLERS: &str = "landscape-router/callers";
 
 /// What the router's own pods are labelled with, by name.
 pub const ROUTER: (&str, &str) = ("app.kubernetes.io/name", "landscape-router");

@@ -622,11 +622,6 @@ impl World {
         self.tell(id, key, if pin { Event::Pin } else { Event::Unpin });
     }
 
-    /// The machines of a service, to look at.
-    pub fn states(&self, key: &ServiceKey) -> Vec<crate::lifecycle::StateName> {
-        self.routers.values().map(|r| r.services[key].machine.state()).collect()
-    }
-
     pub fn count(&self, key: &ServiceKey) -> u32 {
         self.store.counts[key].0
     }

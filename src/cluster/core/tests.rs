@@ -322,3 +322,27 @@ proptest! {
         prop_assert_eq!(w.served, served + 3);
     }
 }
+
+#[test]
+fn debug_one() {
+    let mut w = World::new(3, Weather { delay: 676, lost: 17, stuck: 0 }, 15393655100801784806);
+    let keys = w.keys.clone();
+    w.join(0);
+    w.join(1);
+    w.request(1, &keys[0], ms(1));
+    w.request(0, &keys[0], ms(1));
+    w.pass(ms(654));
+    w.pass(ms(36615));
+    w.pass(ms(358));
+    w.pass(ms(1629));
+    w.cut(0, true);
+    w.pass(ms(8000));
+    w.pass(ms(35500));
+    w.request(1, &keys[0], ms(1));
+    w.end(1);
+    w.pass(ms(1971));
+    w.weather = Weather { delay: 50, lost: 0, stuck: 0 };
+    w.cut(0, false);
+    w.pass(secs(600));
+    assert_eq!(w.count(&keys[0]), 0, "{:?} {:#?}", w.routers[&0].services[&keys[0]], w.routers[&0].core);
+}

@@ -247,3 +247,29 @@ fn dependents_go_with_their_owner() {
     });
     town.get("secrets", "free").good();
 }
+
+#[test]
+fn a_lease_is_one_holders() {
+    let town = Town::new();
+    let lease = |holder: &str| {
+        json!({
+            "metadata": { "name": "one" },
+            "spec": { "holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": "2026-01-01T00:00:00.000001Z" },
+        })
+    };
+    let first = town.create("leases", &lease("a")).good();
+    assert_eq!(first.text("/spec/renewTime"), "2026-01-01T00:00:00.000001Z");
+    town.create("leases", &lease("b")).refused(409, "AlreadyExists");
+    let mut blind = lease("b");
+    blind.set("/apiVersion", "coordination.k8s.io/v1");
+    blind.set("/kind", "Lease");
+    let message = town.replace("leases", &blind).refused(422, "Invalid");
+    assert!(message.contains("metadata.resourceVersion"), "{message}");
+    let mut taken = first.clone();
+    taken.set("/spec/holderIdentity", "b");
+    town.replace("leases", &taken).good();
+    let mut late = first;
+    late.set("/spec/holderIdentity", "c");
+    town.replace("leases", &late).refused(409, "Conflict");
+    assert_eq!(town.get("leases", "one").good().text("/spec/holderIdentity"), "b");
+}

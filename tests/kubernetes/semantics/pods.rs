@@ -202,3 +202,17 @@ fn what_the_node_throws_out_is_failed() {
     town.eventually("the eviction", || town.get("pods", "one").good().text("/status/phase") == "Failed");
     assert_eq!(town.get("pods", "one").good().text("/status/reason"), "Evicted");
 }
+
+#[test]
+fn a_log_is_followed_to_its_end() {
+    let town = Town::new();
+    let mut job = pod("one", &["--boot-ms", "2000", "--exit", "0"]);
+    job.set("/spec/restartPolicy", "Never");
+    job.remove("/spec/containers/0/readinessProbe");
+    town.create("pods", &job).good();
+    town.eventually("it to run", || state(&town, "one").at("/state/running").is_object());
+    let begin = std::time::Instant::now();
+    let log = town.client.call("GET", &format!("{}/log?follow=true", town.path("pods", "one")), "", None).good();
+    assert_eq!(log.as_str().unwrap(), "about to exit with 0\n");
+    assert!(begin.elapsed() > std::time::Duration::from_millis(300), "it waited for the end");
+}

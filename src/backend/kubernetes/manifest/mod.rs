@@ -5,6 +5,8 @@
 
 mod deployment;
 mod expansion;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod job;
 mod pod;
 mod policy;

@@ -8,6 +8,7 @@ use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::{Deserialize, Serialize};
 
 use super::{Place, names};
 
@@ -15,13 +16,20 @@ use super::{Place, names};
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Where the router's own traffic comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Callers {
     /// The namespace of the router's pods; `None`: it runs outside of the cluster.
     pub namespace: Option<String>,
     /// Addresses that it has outside of the cluster's pods: of the machine, or the node, that it runs on.
     /// What a node sends to its own pods passes always, but to those of other nodes it does not.
     pub addresses: Vec<IpNet>,
+}
+
+impl Callers {
+    /// Those that a policy was made for, as [`network_policy`] noted them.
+    pub fn of(policy: &NetworkPolicy) -> Option<Self> {
+        serde_json::from_str(policy.metadata.annotations.as_ref()?.get(names::CALLERS)?).ok()
+    }
 }
 
 /// The policy of one landscape: its pods are reached from each other and by the router alone, and from
@@ -47,8 +55,12 @@ pub fn network_policy(id: &str, callers: &Callers, place: Place<'_>) -> NetworkP
         ip_block: Some(IPBlock { cidr: net.to_string(), ..Default::default() }),
         ..Default::default()
     };
+    let mut metadata = place.of_landscape(names::landscape(id), id);
+    // Texts and addresses: it can be written.
+    let noted = serde_json::to_string(callers).unwrap_or_default();
+    metadata.annotations.get_or_insert_default().insert(names::CALLERS.into(), noted);
     NetworkPolicy {
-        metadata: place.of_landscape(names::landscape(id), id),
+        metadata,
         spec: Some(NetworkPolicySpec {
             pod_selector: pods,
             ingress: Some(vec![NetworkPolicyIngressRule {

@@ -68,8 +68,10 @@ fn only_its_own_pods_and_the_router_reach_a_landscape() {
         namespace: Some("routers".into()),
         addresses: vec!["10.9.0.1/32".parse().unwrap(), "fd00::1/128".parse().unwrap()],
     };
+    let policy = network_policy("4711", &callers, place(&settings));
+    assert_eq!(Callers::of(&policy).as_ref(), Some(&callers));
     same(
-        &json!(network_policy("4711", &callers, place(&settings))),
+        &json!(policy),
         &json!({
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
@@ -77,7 +79,10 @@ fn only_its_own_pods_and_the_router_reach_a_landscape() {
                 "name": "ws-4711",
                 "namespace": "apps",
                 "labels": labels(),
-                "annotations": { "landscape-router/landscape": "4711" },
+                "annotations": {
+                    "landscape-router/landscape": "4711",
+                    "landscape-router/callers": "{\"namespace\":\"routers\",\"addresses\":[\"10.9.0.1/32\",\"fd00::1/128\"]}",
+                },
             },
             "spec": {
                 "podSelector": { "matchLabels": labels() },

@@ -1,0 +1,32 @@
+//! What is kept of output whose writer is gone.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+
+use super::LogLine;
+
+/// Lines kept over all of one service's ended replicas, or of one landscape's jobs.
+const BOOK: usize = 500;
+
+/// The last lines of what has ended.
+#[derive(Default)]
+pub(super) struct Book(Mutex<VecDeque<LogLine>>);
+
+impl Book {
+    /// Adds lines; the oldest leave.
+    pub(super) fn add(&self, lines: impl IntoIterator<Item = LogLine>) {
+        let mut book = self.0.lock();
+        for line in lines {
+            if book.len() == BOOK {
+                book.pop_front();
+            }
+            book.push_back(line);
+        }
+    }
+
+    /// All lines that are kept.
+    pub(super) fn lines(&self) -> Vec<LogLine> {
+        self.0.lock().iter().cloned().collect()
+    }
+}

@@ -1,0 +1,447 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::world::{App, STEPS, Step, World};
+use super::*;
+use crate::backend::FailureKind;
+
+#[test]
+fn a_declared_service_is_there_and_off() {
+    let world = World::own();
+    assert_eq!((world.count(), world.applies, world.scales), (Some(0), 1, 0));
+    world.check_at_rest();
+}
+
+#[test]
+fn up_and_down_is_one_write_each() {
+    let mut world = World::own();
+    world.resize(3);
+    world.start();
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.applies, world.scales, world.pods.len()), (1, 1, 3));
+    world.stop();
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.applies, world.scales, world.pods.len()), (1, 2, 0));
+    assert_eq!(world.ended, []);
+}
+
+#[test]
+fn a_stop_is_told_when_the_pod_is_gone_and_not_before() {
+    let mut world = World::own();
+    world.start();
+    world.quiet();
+    world.stop();
+    for step in [Step::Drained, Step::Write, Step::Answer, Step::Deployments, Step::Sets, Step::PodView] {
+        world.step(step);
+    }
+    assert!(world.pods.values().all(|p| p.pod.terminating));
+    assert_eq!(world.unheard().count(), 0);
+    assert!(world.step(Step::Kubelet(0)) && world.step(Step::PodView), "its containers end");
+    assert!(matches!(world.unheard().next(), Some(Seen::Stopped(_))));
+}
+
+#[test]
+fn a_change_holds_the_old_pods_until_the_last_is_replaced() {
+    let mut world = World::own();
+    world.resize(2);
+    world.start();
+    world.quiet();
+    world.roll(2);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!(world.ended, [], "nothing is lost on the way");
+    assert_eq!((world.applies, world.scales), (3, 1), "declared, held, let go");
+}
+
+#[test]
+fn a_change_of_what_is_off_is_applied_at_once() {
+    let mut world = World::own();
+    world.roll(2);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.applies, world.count()), (2, Some(0)));
+}
+
+#[test]
+fn a_change_that_fails_leaves_the_old_one_in_place() {
+    let mut world = World::own();
+    world.start();
+    world.quiet();
+    world.next_app = App::NoImage;
+    world.gives_up = true;
+    world.roll(2);
+    while world.ended.is_empty() {
+        let mut steps = STEPS.into_iter().chain([Step::Kubelet(1)]);
+        assert!(steps.any(|s| world.step(s)), "it is told");
+    }
+    assert_eq!(world.ended[0].1.kind, FailureKind::Image);
+    assert!(world.pods.values().any(|p| p.pod.ready && p.pod.lives()), "the old one serves");
+    world.roll(1);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!(world.ended.len(), 1);
+}
+
+#[test]
+fn another_in_its_place_comes_up_beside_it() {
+    let mut world = World::own();
+    world.resize(2);
+    world.start();
+    world.quiet();
+    let before: Vec<_> = world.pods.keys().cloned().collect();
+    world.restart();
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!(world.ended, []);
+    assert!(world.pods.keys().all(|name| !before.contains(name)), "all are new");
+}
+
+#[test]
+fn fewer_are_those_that_are_wanted_least() {
+    let mut world = World::own();
+    world.resize(3);
+    world.start();
+    world.quiet();
+    world.resize(2);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!(world.ended, []);
+}
+
+#[test]
+fn a_count_from_outside_is_followed_and_not_fought() {
+    let mut world = World::own();
+    world.start();
+    world.quiet();
+    let writes = world.applies + world.scales;
+    world.scale_outside(4);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((&*world.scaled, world.count()), (&[4][..], Some(4)));
+    world.scale_outside(0);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!(world.count(), Some(0));
+    assert_eq!(world.applies + world.scales, writes, "nothing was written against it");
+    world.start();
+    world.quiet();
+    world.check_at_rest();
+}
+
+#[test]
+fn a_service_that_is_off_follows_a_count_too() {
+    let mut world = World::own();
+    world.scale_outside(2);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.count(), world.scales), (Some(2), 0));
+}
+
+#[test]
+fn an_evicted_pod_is_replaced_and_its_end_told_with_the_reason() {
+    let mut world = World::own();
+    world.start();
+    world.quiet();
+    world.kill(0);
+    assert!(world.step(Step::PodView));
+    assert!(matches!(world.unheard().next(), Some(Seen::Ended(_, f)) if f.detail.contains("deleted by someone")));
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.ended.len(), world.scales), (1, 1));
+}
+
+#[test]
+fn a_crash_is_told_and_its_pod_taken_over() {
+    let mut world = World::own();
+    world.start();
+    world.quiet();
+    let before: Vec<_> = world.pods.keys().cloned().collect();
+    world.crash(0);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.ended.len(), world.pods.keys().cloned().collect::<Vec<_>>()), (1, before));
+    assert_eq!(world.scales, 1);
+}
+
+#[test]
+fn what_has_no_room_or_no_image_is_told_at_once() {
+    for (app, kind) in [(App::NoRoom, FailureKind::Backend), (App::NoImage, FailureKind::Image)] {
+        let mut world = World::own();
+        world.next_app = app;
+        world.gives_up = true;
+        world.start();
+        world.quiet();
+        assert_eq!(world.ended.iter().map(|(_, f)| f.kind).collect::<Vec<_>>(), [kind]);
+        assert_eq!((world.count(), world.pods.len()), (Some(0), 0), "nothing is left of it");
+    }
+}
+
+#[test]
+fn a_quota_is_told_at_once_and_forgotten_when_it_is_lifted() {
+    let mut world = World::own();
+    world.quota = Some(0);
+    world.gives_up = true;
+    world.start();
+    world.quiet();
+    assert!(matches!(&*world.ended, [(_, f)] if f.detail.contains("exceeded quota")), "{:?}", world.ended);
+    (world.quota, world.gives_up) = (None, false);
+    world.start();
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!(world.ended.len(), 1);
+}
+
+#[test]
+fn a_lost_answer_is_no_foreign_hand() {
+    let mut world = World::own();
+    world.away = true;
+    world.resize(2);
+    world.start();
+    for _ in 0..20 {
+        for step in STEPS {
+            world.step(step);
+        }
+    }
+    world.away = false;
+    world.quiet();
+    world.check_at_rest();
+    assert!(world.scaled.is_empty());
+}
+
+#[test]
+fn a_workload_that_was_deleted_is_made_again() {
+    let mut world = World::own();
+    world.start();
+    world.quiet();
+    world.delete_workload();
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!(world.count(), Some(1));
+}
+
+#[test]
+fn what_left_the_configuration_is_removed_when_it_is_off() {
+    let mut world = World::own();
+    world.start();
+    world.quiet();
+    world.leave_configuration();
+    world.step(Step::Drained);
+    world.step(Step::Write);
+    assert_eq!(world.count(), Some(0), "off first");
+    world.quiet();
+    assert_eq!((world.count(), world.pods.len()), (None, 0));
+    assert!(world.core.is_done());
+}
+
+#[test]
+fn the_next_router_finds_what_this_one_left() {
+    let mut world = World::own();
+    world.resize(3);
+    world.start();
+    world.quiet();
+    let (scales, applies) = (world.scales, world.applies);
+    world.reborn();
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.scales, world.applies, world.ended.len()), (scales, applies, 0), "nothing is doubled");
+}
+
+#[test]
+fn an_attached_workload_is_switched_off_and_on_to_what_it_was() {
+    let mut world = World::attached(0);
+    world.resize(1);
+    world.start();
+    world.quiet();
+    assert_eq!((world.count(), world.scales), (Some(1), 1));
+    world.scale_outside(3);
+    world.quiet();
+    world.check_at_rest();
+    world.stop();
+    world.quiet();
+    assert_eq!((world.count(), world.scales), (Some(0), 2));
+    world.resize(1);
+    world.start();
+    world.quiet();
+    assert_eq!((world.count(), world.scales, world.applies), (Some(3), 3, 0));
+    world.check_at_rest();
+}
+
+#[test]
+fn an_attached_workload_that_runs_is_served_and_not_changed() {
+    let mut world = World::attached(2);
+    assert_eq!(world.scaled, [2]);
+    world.check_at_rest();
+    assert_eq!((world.scales, world.applies), (0, 0));
+    world.kill(0);
+    world.crash(1);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.scales, world.applies), (0, 0));
+}
+
+#[test]
+fn a_workload_to_attach_that_is_not_there_is_told() {
+    let mut core = Core::new(true);
+    core.on(Event::NoWorkload(Version::default()));
+    core.on(Event::Pods(Vec::new()));
+    let spec = Arc::new(crate::lifecycle::fixtures::spec("web", 1, 1));
+    core.on(Event::Declared(Some(Declared { spec: spec.clone(), template: None })));
+    let replicas = vec![crate::backend::WantReplica {
+        id: ReplicaId { ordinal: 0, generation: 1 },
+        spec,
+        goal: crate::backend::Goal::Run,
+    }];
+    let service = crate::landscape::ServiceKey::new("4711", "web");
+    let effects = core.on(Event::Want(Want { service, replicas, grace: Duration::from_secs(10) }));
+    assert!(matches!(&*effects, [Effect::See(Seen::Ended(_, f))] if f.detail.contains("attach")), "{effects:?}");
+}
+
+/// Something that happens in a life.
+#[derive(Clone, Debug)]
+enum Action {
+    Steps(Vec<u8>),
+    Start,
+    Stop,
+    Resize(u32),
+    Roll(u32),
+    Restart,
+    Kill(usize),
+    Crash(usize),
+    Outside(u32),
+    Away(bool),
+    Next(App),
+    Reborn,
+    Delete,
+}
+
+fn steps() -> impl Strategy<Value = Action> {
+    prop::collection::vec(any::<u8>(), 1..40).prop_map(Action::Steps)
+}
+
+fn own_action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        8 => steps(),
+        2 => Just(Action::Start),
+        2 => Just(Action::Stop),
+        2 => (1u32..4).prop_map(Action::Resize),
+        2 => (1u32..4).prop_map(Action::Roll),
+        1 => Just(Action::Restart),
+    ]
+}
+
+fn any_action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        12 => own_action(),
+        2 => (0usize..4).prop_map(Action::Kill),
+        2 => (0usize..4).prop_map(Action::Crash),
+        1 => (0u32..4).prop_map(Action::Outside),
+        1 => any::<bool>().prop_map(Action::Away),
+        1 => prop_oneof![Just(App::Good), Just(App::NoImage), Just(App::NoRoom)].prop_map(Action::Next),
+        1 => Just(Action::Reborn),
+        1 => Just(Action::Delete),
+    ]
+}
+
+fn act(world: &mut World, action: &Action) {
+    match action {
+        Action::Steps(bytes) => {
+            for byte in bytes {
+                let step = match byte % 16 {
+                    n @ 0..8 => STEPS[n as usize],
+                    n => Step::Kubelet(n as usize - 8),
+                };
+                world.step(step);
+            }
+        }
+        Action::Start => world.start(),
+        Action::Stop => world.stop(),
+        Action::Resize(n) => world.resize(*n),
+        Action::Roll(version) => world.roll(*version),
+        Action::Restart => world.restart(),
+        Action::Kill(at) => world.kill(*at),
+        Action::Crash(at) => world.crash(*at),
+        Action::Outside(n) => world.scale_outside(*n),
+        Action::Away(away) => world.away = *away,
+        Action::Next(app) => world.next_app = *app,
+        Action::Reborn => world.reborn(),
+        Action::Delete => world.delete_workload(),
+    }
+}
+
+fn finish(world: &mut World) {
+    (world.away, world.next_app) = (false, App::Good);
+    world.quiet();
+    world.check_at_rest();
+    world.stop();
+    world.quiet();
+    world.check_at_rest();
+    assert!(world.pods.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6000))]
+
+    /// Whatever the life cycle wants, in whatever order things happen: no replica is lost on the way.
+    #[test]
+    fn a_life_of_its_own_loses_nothing(actions in prop::collection::vec(own_action(), 1..24)) {
+        let mut world = World::own();
+        world.in_order = true;
+        for action in &actions {
+            act(&mut world, action);
+        }
+        finish(&mut world);
+        prop_assert_eq!(&world.ended, &[]);
+        prop_assert!(world.scaled.is_empty(), "nobody else was there");
+    }
+
+    /// Whatever else happens, too: in the end all is as it is wanted.
+    #[test]
+    fn every_life_comes_to_what_is_wanted(actions in prop::collection::vec(any_action(), 1..30)) {
+        let mut world = World::own();
+        for action in &actions {
+            act(&mut world, action);
+        }
+        finish(&mut world);
+    }
+
+    #[test]
+    fn an_attached_life_comes_to_what_is_wanted(
+        count in 0u32..3,
+        actions in prop::collection::vec(any_action(), 1..30),
+    ) {
+        let mut world = World::attached(count);
+        // Of a workload that is not ours neither template nor existence are ours.
+        let theirs = |a: &&Action| !matches!(
+            a,
+            Action::Roll(_) | Action::Resize(_) | Action::Restart | Action::Delete
+        );
+        for action in actions.iter().filter(theirs) {
+            act(&mut world, action);
+        }
+        (world.away, world.next_app) = (false, App::Good);
+        world.quiet();
+        prop_assert_eq!(world.applies, 0);
+        // Who sleeps does not follow a count that was set just before.
+        world.start();
+        world.quiet();
+        world.stop();
+        world.quiet();
+        prop_assert!(world.pods.is_empty());
+        prop_assert_eq!(world.count(), Some(0));
+    }
+}
+
+#[test]
+fn debug_one() {
+    let mut world = World::own();
+    for a in
+        [Action::Start, Action::Steps(vec![80, 34]), Action::Delete, Action::Roll(2), Action::Steps(vec![178, 100])]
+    {
+        eprintln!("=== {a:?}");
+        act(&mut world, &a);
+    }
+    finish(&mut world);
+}

@@ -1,0 +1,120 @@
+//! The next write to the workload: one at a time, and none that would change nothing.
+
+use super::{Core, Effect, Writing};
+use crate::backend::kubernetes::trouble;
+use crate::backend::{Failure, Seen};
+
+impl Core {
+    pub(super) fn write(&mut self) {
+        if self.writing != Writing::Nothing || self.held || self.refused.is_some() {
+            return;
+        }
+        if self.attempted.is_none() && self.target == self.known {
+            self.target = None;
+        }
+        if !self.attached {
+            if self.left && self.is_gone() && self.there().is_some() && self.target.is_none() {
+                self.writing = Writing::Removal;
+                self.effects.push(Effect::Remove);
+                return;
+            }
+            if self.apply() {
+                return;
+            }
+        }
+        if let (Some(count), true) = (self.target, self.there().is_some())
+            && !self.waits_to_shrink(count)
+        {
+            self.writing = Writing::Count(count);
+            self.shrunk |= self.known.is_some_and(|known| count < known);
+            let first = self.first_to_go(count);
+            self.effects.push(Effect::Scale { count, first });
+        }
+    }
+
+    /// Applies the workload if it is not there, or its pods are to run something else.
+    fn apply(&mut self) -> bool {
+        let holds = self.is_rolling();
+        let newest = self.newest().and_then(|(replica, digest)| Some((replica.spec.clone()?, digest.clone())));
+        let declared = self.declared.as_ref().and_then(|d| Some((d.spec.clone(), d.template.clone()?)));
+        let count = self.target.or(self.known).unwrap_or_default();
+        let off = self.known == Some(0);
+        let stale = |w: &super::Workload, template: &super::Template| w.template.as_ref() != Some(template);
+        let spec = match (newest, declared, self.there()) {
+            (Some((spec, _)), _, None) => spec,
+            (Some((spec, digest)), declared, Some(there)) => {
+                let other = there.template.as_ref().map(|t| &t.digest) != Some(&digest) || there.holds != holds;
+                // What changed beside the specification is for what is started from now on.
+                let settings = off && declared.is_some_and(|(_, t)| t.digest == digest && stale(there, &t));
+                if !other && !settings {
+                    return false;
+                }
+                spec
+            }
+            // Replicas were found, and what becomes of them is not said yet.
+            (None, _, _) if !self.ids.is_empty() => return false,
+            (None, Some((spec, _)), None) => spec,
+            (None, Some((spec, template)), Some(there)) if count == 0 && (there.holds || stale(there, &template)) => {
+                spec
+            }
+            _ => return false,
+        };
+        self.writing = Writing::Count(count);
+        self.shrunk |= self.known.is_some_and(|known| count < known);
+        self.effects.push(Effect::Apply { spec, count, holds });
+        true
+    }
+
+    /// Whether the wrong pods would go: of more than there should be, the cluster ends those first that are
+    /// not ready by its own reckoning, which is slower than ours.
+    fn waits_to_shrink(&self, count: u32) -> bool {
+        let lives = |name: &str| self.pod(name).filter(|p| p.lives());
+        let unready = |name: &str| lives(name).is_some_and(|p| !p.ready);
+        count > 0
+            && self.known.is_some_and(|known| count < known)
+            && self.ids.values().any(|r| !r.ended && r.pod.as_deref().is_some_and(unready))
+            && self
+                .leaving
+                .values()
+                .filter_map(|l| l.pod.as_ref())
+                .any(|pod| lives(pod).is_some() && !self.doomed.contains(pod))
+    }
+
+    /// Which pods should go where some of them have to.
+    fn first_to_go(&self, count: u32) -> Vec<String> {
+        if self.attached || count == 0 || self.known.is_none_or(|known| known <= count) {
+            return Vec::new();
+        }
+        let kept = |name: &str| self.ids.values().any(|r| r.pod.as_deref() == Some(name));
+        self.all_pods().filter(|p| p.lives() && !kept(&p.name)).map(|p| p.name.clone()).collect()
+    }
+
+    /// Replicas that get no pod, as the cluster says by now.
+    pub(super) fn tell_hopeless(&mut self) {
+        if let Some(failure) = self.refused.clone() {
+            return self.end_homeless(&failure);
+        }
+        let failure = match (self.there(), self.attached) {
+            (None, true) => trouble::missing(),
+            (Some(there), _) if self.writing == Writing::Nothing && self.known.is_some_and(|k| k > 0) => {
+                match &there.refusal {
+                    Some(failure) => failure.clone(),
+                    None => return,
+                }
+            }
+            _ => return,
+        };
+        self.end_homeless(&failure);
+    }
+
+    pub(super) fn end_homeless(&mut self, failure: &Failure) {
+        let homeless: Vec<_> =
+            self.ids.iter().filter(|(_, r)| r.pod.is_none() && !r.ended).map(|(id, _)| *id).collect();
+        for id in homeless {
+            if let Some(replica) = self.ids.get_mut(&id) {
+                replica.ended = true;
+                self.see(Seen::Ended(id, failure.clone()));
+            }
+        }
+    }
+}

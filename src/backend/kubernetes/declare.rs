@@ -1,0 +1,135 @@
+//! What the configuration says, told to the keepers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use super::attached::{Members, attached};
+use super::core::{Declared, Event, Template};
+use super::keeper::Word;
+use super::manifest::{self, Place};
+use super::mirror::List;
+use super::{KubernetesBackend, names};
+use crate::config::settings::{Attach, BackendKind, KubernetesSettings, Policy, Settings};
+use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
+
+/// Namespaces that are watched whole, and for whom.
+#[derive(Default)]
+pub(super) struct Rooms(HashMap<String, (Members, AbortHandle)>);
+
+impl Rooms {
+    pub(super) fn abort(&mut self) {
+        for (_, (_, task)) in self.0.drain() {
+            task.abort();
+        }
+    }
+}
+
+/// One service as configured.
+struct Entry {
+    /// `None` where its landscape has no good version.
+    spec: Option<Arc<ServiceSpec>>,
+    policy: Arc<Policy>,
+}
+
+impl KubernetesBackend {
+    /// Tells every keeper what its service is, and those whose services have left.
+    pub(super) fn declare(&self, settings: &Settings) {
+        let entries = entries(settings);
+        let ids: HashSet<LandscapeId> = settings.landscapes.iter().map(|l| l.id.clone()).collect();
+        let attach: HashMap<ServiceKey, Attach> =
+            entries.iter().filter_map(|(key, e)| Some((key.clone(), e.policy.attach.clone()?))).collect();
+        self.part_with(&attach, &entries);
+        self.attached.lock().clone_from(&attach);
+        self.shared.configured(ids.clone());
+        self.watch(&attach);
+        let kubernetes = self.shared.settings.load_full();
+        for (key, entry) in &entries {
+            let of = attach.get(key);
+            let declared = entry.spec.as_ref().map(|spec| Declared {
+                spec: spec.clone(),
+                template: if of.is_none() { template(spec, &kubernetes, entry.policy.stop_grace) } else { None },
+            });
+            self.shared.say(key, of, Word::Declared(declared, entry.policy.stop_grace));
+        }
+        let invalid: HashSet<&LandscapeId> =
+            settings.landscapes.iter().filter(|l| l.spec.is_err()).map(|l| &l.id).collect();
+        let kept: Vec<ServiceKey> = self.shared.mirror.lock().kept.keys().cloned().collect();
+        for key in kept.iter().filter(|key| !entries.contains_key(key)) {
+            let event = if invalid.contains(&key.landscape) { Event::Declared(None) } else { Event::Left };
+            self.shared.say(key, None, Word::Event(event));
+        }
+    }
+
+    /// Keepers of services that are attached to something else than before end: another one begins.
+    fn part_with(&self, attach: &HashMap<ServiceKey, Attach>, entries: &BTreeMap<ServiceKey, Entry>) {
+        let mut mirror = self.shared.mirror.lock();
+        let changed: Vec<ServiceKey> = mirror
+            .kept
+            .iter()
+            .filter(|(key, kept)| entries.contains_key(key) && kept.attach.as_ref() != attach.get(key))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in changed {
+            let own = mirror.kept.get(&key).is_some_and(|kept| kept.attach.is_none());
+            mirror.remove(&key);
+            if own && let Some(writer) = self.shared.writer() {
+                self.shared.spawn(async move {
+                    if let Err(problem) = writer.remove(&key).await {
+                        let name = names::workload(&key);
+                        tracing::warn!(service = %key, "its Deployment {name} of before stays: {problem:?}");
+                    }
+                });
+            }
+        }
+    }
+
+    /// Watches the namespaces of what is attached.
+    fn watch(&self, attach: &HashMap<ServiceKey, Attach>) {
+        let mut wanted: HashMap<String, Members> = HashMap::new();
+        for (key, attach) in attach {
+            wanted.entry(self.shared.namespace_of(attach)).or_default().insert(key.clone(), attach.clone());
+        }
+        let mut rooms = self.rooms.lock();
+        rooms.0.retain(|namespace, (members, task)| {
+            let same = wanted.get(namespace) == Some(members);
+            if !same {
+                task.abort();
+                self.shared.mirror.lock().forget(&List::Attached(namespace.clone()));
+            }
+            same
+        });
+        for (namespace, members) in wanted {
+            if !rooms.0.contains_key(&namespace) {
+                let task = tokio::spawn(attached(self.shared.clone(), namespace.clone(), members.clone()));
+                rooms.0.insert(namespace, (members, task.abort_handle()));
+            }
+        }
+    }
+}
+
+fn entries(settings: &Settings) -> BTreeMap<ServiceKey, Entry> {
+    let mut all = BTreeMap::new();
+    for landscape in &settings.landscapes {
+        let specs = landscape.spec.as_ref().ok();
+        for (key, policy) in landscape.policies.iter().filter(|(_, p)| p.backend == BackendKind::Kubernetes) {
+            let spec = specs.and_then(|l| l.services.get(&key.service)).filter(|s| s.runs()).cloned();
+            // What runs nowhere has no workload.
+            if specs.is_none() || spec.is_some() {
+                all.insert(key.clone(), Entry { spec, policy: policy.clone() });
+            }
+        }
+    }
+    all
+}
+
+/// What its Deployment's pods are to be, if it can run.
+fn template(spec: &ServiceSpec, settings: &KubernetesSettings, grace: Duration) -> Option<Template> {
+    manifest::runnable(spec, settings).ok()?;
+    let place = Place { settings, namespace: settings.namespace.as_deref().unwrap_or_default(), owner: None };
+    let deployment = manifest::deployment(spec, place, 0, false, grace).ok()?;
+    let hash = manifest::template_of(&deployment)?.to_owned();
+    Some(Template { digest: spec.run_digest(), hash })
+}

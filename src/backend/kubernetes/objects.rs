@@ -1,0 +1,228 @@
+//! What is written to the cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::connect::Cluster;
+use super::core::{Problem, Version, Workload};
+use super::link::CALL;
+use super::manifest::{self, Place};
+use super::{callers, look, names, trouble};
+use crate::backend::ReplicaId;
+use crate::config::settings::{Attach, AttachKind, KubernetesSettings};
+use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
+
+/// Which pods a workload ends first: those of the least cost.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+type Result<T> = std::result::Result<T, Problem>;
+
+type Owner = Arc<tokio::sync::Mutex<Option<OwnerReference>>>;
+
+/// What landscapes have as a whole, as last written; one writer a landscape.
+#[derive(Default)]
+pub(super) struct Landscapes(Mutex<HashMap<LandscapeId, Owner>>);
+
+/// Writes with the settings of the moment.
+#[derive(Clone)]
+pub(super) struct Writer {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) settings: Arc<KubernetesSettings>,
+    pub(super) landscapes: Arc<Landscapes>,
+}
+
+impl Landscapes {
+    /// Settings changed: everything is written anew when it is needed next.
+    pub(super) fn forget(&self) {
+        self.0.lock().clear();
+    }
+
+    fn of(&self, id: &LandscapeId) -> Owner {
+        self.0.lock().entry(id.clone()).or_default().clone()
+    }
+}
+
+impl Writer {
+    pub(super) fn place<'a>(&'a self, owner: Option<&'a OwnerReference>) -> Place<'a> {
+        Place { settings: &self.settings, namespace: &self.cluster.namespace, owner }
+    }
+
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace)
+    }
+
+    /// What a landscape has as a whole is there; its owner reference.
+    pub(super) async fn landscape(&self, id: &LandscapeId) -> Result<OwnerReference> {
+        let entry = self.landscapes.of(id);
+        let mut done = entry.lock().await;
+        if let Some(owner) = &*done {
+            return Ok(owner.clone());
+        }
+        let anchor: ConfigMap = self.apply(&manifest::anchor(id, self.place(None))).await?;
+        let Some(owner) = manifest::owner(&anchor) else {
+            return Err(Problem::Refused(trouble::backend("the API server gave the landscape's ConfigMap no uid")));
+        };
+        let place = self.place(Some(&owner));
+        let _: NetworkPolicy = self.apply(&manifest::network_policy(id, &callers::here(), place)).await?;
+        let logins = manifest::logins(&self.settings.registries).await;
+        let logins = logins.map_err(|why| Problem::Refused(trouble::not_runnable(why)))?;
+        if let Some(secret) = manifest::pull_secret(id, &logins, place) {
+            let _: Secret = self.apply(&secret).await?;
+        }
+        *done = Some(owner.clone());
+        Ok(owner)
+    }
+
+    /// The landscape and all that is left of it goes, if it is of this installation.
+    pub(super) async fn remove_landscape(&self, id: &LandscapeId) -> Result<()> {
+        self.landscapes.0.lock().remove(id);
+        let api: Api<ConfigMap> = self.api();
+        let name = names::landscape(id);
+        let found = within("look for the landscape's ConfigMap", api.get_opt(&name)).await?;
+        let marks = names::landscape_labels(&self.settings.instance, id);
+        let labels = found.and_then(|f| f.metadata.labels).unwrap_or_default();
+        if marks.iter().all(|(key, value)| labels.get(key) == Some(value)) {
+            gone(within("remove the landscape's ConfigMap", api.delete(&name, &DeleteParams::background())).await)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the Deployment of a service be so, and what it needs before it.
+    pub(super) async fn service(
+        &self,
+        spec: &ServiceSpec,
+        count: u32,
+        holds: bool,
+        grace: Duration,
+    ) -> Result<Workload> {
+        manifest::runnable(spec, &self.settings).map_err(|why| Problem::Refused(trouble::not_runnable(why)))?;
+        let owner = self.landscape(&spec.key.landscape).await?;
+        let place = self.place(Some(&owner));
+        let deployment = manifest::deployment(spec, place, count, holds, grace);
+        let deployment = deployment.map_err(|why| Problem::Refused(trouble::not_runnable(why)))?;
+        if let Some(secret) = manifest::secret(spec, place) {
+            let _: Secret = self.apply(&secret).await?;
+        }
+        match self.apply(&deployment).await {
+            Ok(applied) => Ok(look::deployment(&applied, true)),
+            Err(problem) => {
+                // The owner may be another one by now.
+                self.landscapes.0.lock().remove(&spec.key.landscape);
+                Err(problem)
+            }
+        }
+    }
+
+    /// Removes what a service has.
+    pub(super) async fn remove(&self, key: &ServiceKey) -> Result<()> {
+        let name = names::workload(key);
+        let (deployments, secrets): (Api<Deployment>, Api<Secret>) = (self.api(), self.api());
+        let background = DeleteParams::background();
+        gone(within("remove the Deployment", deployments.delete(&name, &background)).await)?;
+        gone(within("remove the Secret", secrets.delete(&name, &background)).await)
+    }
+
+    /// Sets the count, and nothing else; `first` are to go rather than others.
+    pub(super) async fn scale(
+        &self,
+        key: &ServiceKey,
+        attach: Option<&Attach>,
+        count: u32,
+        first: &[String],
+    ) -> Result<(u32, Version)> {
+        let cheap = json!({ "metadata": { "annotations": { DELETION_COST: "-100" } } });
+        for pod in first {
+            if let Err(Problem::Refused(failure)) = self.annotate(pod, &cheap).await {
+                tracing::debug!(service = %key, pod, "cannot be told to go first: {}", failure.detail);
+            }
+        }
+        let params = PatchParams { field_manager: Some(names::MANAGER.into()), ..Default::default() };
+        let patch = Patch::Merge(json!({ "spec": { "replicas": count } }));
+        let own = names::workload(key);
+        let name = attach.map_or(own.as_str(), |a| a.name.as_str());
+        let namespace = attach.and_then(|a| a.namespace.as_deref()).unwrap_or(&self.cluster.namespace);
+        let client = self.cluster.client.clone();
+        let scale: Scale = match attach.map(|a| a.kind) {
+            None | Some(AttachKind::Deployment) => {
+                let api: Api<Deployment> = Api::namespaced(client, namespace);
+                within("scale the Deployment", api.patch_scale(name, &params, &patch)).await?
+            }
+            Some(AttachKind::StatefulSet) => {
+                let api: Api<StatefulSet> = Api::namespaced(client, namespace);
+                within("scale the StatefulSet", api.patch_scale(name, &params, &patch)).await?
+            }
+        };
+        let set = scale.spec.and_then(|s| s.replicas).unwrap_or(0).max(0).unsigned_abs();
+        Ok((set, Version::of(scale.metadata.resource_version.as_deref())))
+    }
+
+    /// Deletes a pod; `now`: without its grace.
+    pub(super) async fn delete_pod(&self, name: &str, now: bool) -> Result<()> {
+        let params = DeleteParams { grace_period_seconds: now.then_some(0), ..Default::default() };
+        let api: Api<Pod> = self.api();
+        gone(within("delete the pod", api.delete(name, &params)).await)
+    }
+
+    /// Writes onto a pod which replica it is.
+    pub(super) async fn mark(&self, pod: &str, id: ReplicaId) -> Result<()> {
+        self.annotate(pod, &json!({ "metadata": { "annotations": { names::REPLICA: id.to_string() } } })).await
+    }
+
+    async fn annotate(&self, pod: &str, patch: &serde_json::Value) -> Result<()> {
+        let params = PatchParams { field_manager: Some(names::MANAGER.into()), ..Default::default() };
+        let api: Api<Pod> = self.api();
+        within("write onto the pod", api.patch(pod, &params, &Patch::Merge(patch))).await.map(drop)
+    }
+
+    async fn apply<K>(&self, object: &K) -> Result<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let doing = format!("apply the {} {name}", K::kind(&K::DynamicType::default()));
+        let params = PatchParams::apply(names::MANAGER).force();
+        match within(&doing, self.api::<K>().patch(&name, &params, &Patch::Apply(object))).await {
+            Err(Problem::Missing) => {
+                let namespace = &self.cluster.namespace;
+                Err(Problem::Refused(trouble::backend(format!("{doing}: there is no namespace {namespace}"))))
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// A call with its deadline.
+pub(super) async fn within<T>(doing: &str, call: impl Future<Output = kube::Result<T>>) -> Result<T> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(trouble::judge(doing, &error)),
+        Err(_) => Err(Problem::Away),
+    }
+}
+
+/// What was to be deleted is gone, too, if it was not there.
+fn gone<T>(answer: Result<T>) -> Result<()> {
+    match answer {
+        Ok(_) | Err(Problem::Missing) => Ok(()),
+        Err(problem) => Err(problem),
+    }
+}

@@ -1,0 +1,74 @@
+//! What carries our mark is watched.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::runtime::watcher::Config;
+
+use super::core::Version;
+use super::mirror::List;
+use super::shared::Shared;
+use super::watch::{Change, watch};
+use super::{look, names};
+use crate::landscape::ServiceKey;
+
+/// Watches what carries our mark, for ever.
+pub(super) async fn own(shared: Arc<Shared>) {
+    let Some(cluster) = shared.link.known().await else { return };
+    let marked = Config::default().labels(&names::selector(&shared.settings.load().instance));
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let pods: Api<api::Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    tokio::join!(
+        watch(&shared.link, deployments, marked.clone(), |change| own_deployments(&shared, change)),
+        watch(&shared.link, pods, marked, |change| own_pods(&shared, change)),
+    );
+}
+
+fn own_deployments(shared: &Arc<Shared>, change: Change<Deployment>) {
+    let seen = |d: &Deployment| Some((service(&d.metadata)?, look::deployment(d, true)));
+    let strangers = match change {
+        Change::All(all) => shared.mirror.lock().workloads(&List::Own, all.iter().filter_map(seen).collect()),
+        Change::One(one) => {
+            let Some((key, workload)) = seen(&one) else { return };
+            let unknown = shared.mirror.lock().workload(&List::Own, &key, workload);
+            unknown.then_some(key).into_iter().collect()
+        }
+        Change::Gone(one) => {
+            let Some(key) = service(&one.metadata) else { return };
+            let version = Version::of(one.metadata.resource_version.as_deref());
+            shared.mirror.lock().no_workload(&List::Own, &key, version);
+            Vec::new()
+        }
+        Change::Nothing => Vec::new(),
+    };
+    strangers.iter().for_each(|key| shared.left_over(key));
+    shared.news.notify_waiters();
+}
+
+fn own_pods(shared: &Arc<Shared>, change: Change<api::Pod>) {
+    let seen = |p: &api::Pod| Some((service(&p.metadata)?, look::pod(p, true)?));
+    let strangers = match change {
+        Change::All(all) => shared.mirror.lock().pods(&List::Own, all.iter().filter_map(seen).collect()),
+        Change::One(one) => {
+            let Some((key, pod)) = seen(&one) else { return };
+            let unknown = shared.mirror.lock().pod(&List::Own, &key, pod);
+            unknown.then_some(key).into_iter().collect()
+        }
+        Change::Gone(one) => {
+            if let (Some(key), Some(name)) = (service(&one.metadata), &one.metadata.name) {
+                shared.mirror.lock().pod_gone(&List::Own, &key, name);
+            }
+            Vec::new()
+        }
+        Change::Nothing => Vec::new(),
+    };
+    strangers.iter().for_each(|key| shared.left_over(key));
+    shared.news.notify_waiters();
+}
+
+fn service(metadata: &ObjectMeta) -> Option<ServiceKey> {
+    names::service_of(metadata.annotations.as_ref()?)
+}

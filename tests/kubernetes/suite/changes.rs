@@ -1,0 +1,150 @@
+//! Edits: of what runs, of what is there, of what is secret.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::rig::{Rig, ci, service};
+use crate::fixture::kinds::KINDS;
+use crate::fixture::object::Object;
+use crate::support::{Load, Router};
+
+fn colored(color: &str) -> String {
+    let env = format!("    env: {{ COLOR: {color} }}\n");
+    ci(&[service("web", 3, "/", &env), service("other", 1, "/other", "")])
+}
+
+#[test]
+fn a_change_of_env_rolls_that_service_alone_and_fails_no_request() {
+    let rig = Rig::new("", &colored("red"));
+    let router = Router::start(&rig.site);
+    assert_eq!(router.shop("/other").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    assert_eq!(router.shop("/").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    rig.await_ready(&router, "web", 3);
+    let (web, other) = (rig.pod_names("web"), rig.pod_names("other"));
+    let load = Load::start(router.http, "shop.localhost", "/sleep/10", 4, Duration::from_millis(2));
+    load.await_more(50);
+    rig.site.write("shop/ci.yml", &colored("blue"));
+    let mut blue = 0;
+    rig.eventually("blue alone", &router, || {
+        blue = if router.shop("/env").text().contains("COLOR=blue") { blue + 1 } else { 0 };
+        blue > 20
+    });
+    rig.eventually("three new pods alone", &router, || {
+        let now = rig.pod_names("web");
+        now.len() == 3 && now.iter().all(|n| !web.contains(n)) && rig.all_pods("web") == 3
+    });
+    load.await_more(50);
+    let (_, failures) = load.stop();
+    assert!(failures.is_empty(), "{failures:?}\n{}", router.log());
+    assert_eq!(rig.pod_names("other"), other, "the other service was left alone");
+    let strategy = rig.deployment("web").unwrap();
+    assert_eq!(strategy.int("/spec/minReadySeconds"), 0, "nothing is held back any more");
+    rig.await_ready(&router, "web", 3);
+}
+
+#[test]
+fn a_change_of_replicas_makes_and_takes_pods_and_touches_no_other() {
+    let of = |n| ci(&[service("web", n, "/", "")]);
+    let rig = Rig::new("", &of(1));
+    let router = Router::start(&rig.site);
+    assert_eq!(router.shop("/").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    let first = rig.pod_names("web");
+    let load = Load::start(router.http, "shop.localhost", "/sleep/5", 2, Duration::from_millis(2));
+    rig.site.write("shop/ci.yml", &of(3));
+    rig.await_ready(&router, "web", 3);
+    assert!(rig.pod_names("web").contains(&first[0]));
+    rig.site.write("shop/ci.yml", &of(1));
+    rig.eventually("one pod", &router, || rig.pod_names("web").len() == 1 && router.ready("web") == 1);
+    load.await_more(20);
+    let (_, failures) = load.stop();
+    assert!(failures.is_empty(), "{failures:?}\n{}", router.log());
+}
+
+#[test]
+fn a_change_of_what_is_off_is_there_when_it_wakes() {
+    let rig = Rig::new("", &colored("red"));
+    let router = Router::start(&rig.site);
+    let before = rig.await_deployment("web");
+    rig.site.write("shop/ci.yml", &colored("blue"));
+    rig.eventually("the new template", &router, || {
+        let now = rig.deployment("web").unwrap();
+        now.at("/spec/template") != before.at("/spec/template") && now.int("/spec/replicas") == 0
+    });
+    assert!(router.shop("/env").text().contains("COLOR=blue"), "{}", router.log());
+}
+
+#[test]
+fn a_removed_service_leaves_nothing_and_the_others_stay() {
+    let rig = Rig::new("", &colored("red"));
+    let foreign = crate::town::deployment("ws-server-shop-web2", 0, &[]);
+    rig.town.create("deployments", &foreign).good();
+    let router = Router::start(&rig.site);
+    assert_eq!(router.shop("/").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    assert_eq!(router.shop("/other").status, 200);
+    let other = rig.pod_names("other");
+    rig.site.write("shop/ci.yml", &ci(&[service("other", 1, "/other", "")]));
+    rig.eventually("nothing of web", &router, || rig.deployment("web").is_none() && rig.all_pods("web") == 0);
+    assert_eq!(rig.pod_names("other"), other);
+    assert_eq!(router.shop("/other").status, 200);
+    rig.town.get("deployments", "ws-server-shop-web2").good();
+}
+
+#[test]
+fn a_removed_landscape_leaves_nothing() {
+    let rig = Rig::new("", &colored("red"));
+    let alone = std::fs::read_to_string(rig.site.path().join("router.yaml")).unwrap();
+    rig.site.write("router.yaml", &format!("{alone}  - {{ id: stall, ci: shop/ci.yml, root: shop }}\n"));
+    let router = Router::start(&rig.site);
+    assert_eq!(router.get("stall.localhost", "/other").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    let of_stall = || -> Vec<String> {
+        let all = ["configmaps", "deployments", "replicasets", "pods", "secrets", "networkpolicies", "services"];
+        let listed = all.iter().flat_map(|p| rig.town.list(p, "labelSelector=landscape-router/landscape=stall"));
+        listed.map(|o| format!("{} {}", o.text("/kind"), o.name())).collect()
+    };
+    assert!(of_stall().len() > 3, "{:?}", of_stall());
+    rig.site.write("router.yaml", &alone);
+    rig.eventually("nothing of stall", &router, || of_stall().is_empty());
+    rig.await_deployment("web");
+}
+
+#[test]
+fn an_anchor_takes_all_of_its_landscape_along() {
+    let rig = Rig::new("", &colored("red"));
+    let router = Router::start(&rig.site);
+    rig.await_deployment("web");
+    rig.await_deployment("other");
+    assert_eq!(router.stop(), Some(0));
+    rig.town.delete("configmaps", "ws-shop", &serde_json::json!({})).good();
+    rig.town.eventually("nothing of ours", || {
+        let ours = |p: &str| rig.town.list(p, "labelSelector=landscape-router/instance").is_empty();
+        ["deployments", "replicasets", "pods", "secrets", "networkpolicies", "configmaps"].into_iter().all(ours)
+    });
+}
+
+#[test]
+fn values_of_the_vault_are_in_secrets_alone() {
+    const HUSH: &str = "correct-horse-7391";
+    let env = "    env: { TOKEN: \"${{ vault.TOKEN }}\", PLAIN: seen }\n";
+    let rig = Rig::new("vault: { file: secrets.yaml }", &ci(&[service("web", 1, "/", env)]));
+    rig.site.write("secrets.yaml", &format!("TOKEN: {HUSH}\n"));
+    let router = Router::start(&rig.site);
+    let answer = router.shop("/env").text();
+    assert!(answer.contains(&format!("TOKEN={HUSH}")) && answer.contains("PLAIN=seen"), "{answer}\n{}", router.log());
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, HUSH);
+    for kind in KINDS.iter().filter(|k| k.namespaced) {
+        let all = Value::Array(rig.town.list(kind.plural, "")).to_string();
+        assert!(!all.contains(HUSH), "in {}: {all}", kind.plural);
+        assert_eq!(all.contains(&encoded), kind.plural == "secrets", "in {}", kind.plural);
+    }
+    assert!(!router.log().contains(HUSH));
+    // A new value reaches the pods, too.
+    let before = rig.pod_names("web");
+    rig.site.write("secrets.yaml", "TOKEN: other-horse\n");
+    router.hangup();
+    rig.eventually("the new value", &router, || router.shop("/env").text().contains("TOKEN=other-horse"));
+    rig.eventually("its pod alone", &router, || {
+        let now = rig.pod_names("web");
+        now.len() == 1 && now != before
+    });
+}

@@ -1,0 +1,12 @@
+//! The whole router with `backend: kubernetes`, seen from outside: from its clients, and from the cluster.
+
+mod absence;
+mod attach;
+mod changes;
+mod cold;
+mod fails;
+mod many;
+mod plan;
+mod pods;
+mod restart;
+mod rig;

@@ -1,0 +1,97 @@
+//! Pods that others take away while they serve.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::rig::{Rig, ci, service};
+use crate::fixture::object::Object;
+use crate::support::{Load, Router};
+
+fn up() -> (Rig, Router) {
+    let rig = Rig::new("", &ci(&[service("web", 3, "/", "")]));
+    let router = Router::start(&rig.site);
+    assert_eq!(router.shop("/").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    rig.await_ready(&router, "web", 3);
+    (rig, router)
+}
+
+/// Takes a pod away under load, and waits for another in its place.
+fn taken_away(how: impl Fn(&Rig, &str)) {
+    let (rig, router) = up();
+    let load = Load::start(router.http, "shop.localhost", "/sleep/5", 4, Duration::from_millis(2));
+    load.await_more(50);
+    for _ in 0..2 {
+        let before = rig.pod_names("web");
+        how(&rig, &before[0]);
+        rig.eventually("three others", &router, || {
+            let now = rig.pod_names("web");
+            now.len() == 3 && !now.contains(&before[0]) && router.ready("web") == 3
+        });
+        let now = rig.pod_names("web");
+        assert!(before[1..].iter().all(|n| now.contains(n)), "the others were left alone: {before:?} {now:?}");
+        load.await_more(50);
+    }
+    let (_, failures) = load.stop();
+    assert!(failures.is_empty(), "{failures:?}\n{}", router.log());
+    assert_eq!(rig.deployment("web").unwrap().int("/spec/replicas"), 3);
+}
+
+#[test]
+fn a_pod_that_is_deleted_under_load_fails_no_request() {
+    taken_away(|rig, pod| drop(rig.town.delete("pods", pod, &json!({})).good()));
+}
+
+#[test]
+fn a_pod_that_is_evicted_under_load_fails_no_request() {
+    taken_away(|rig, pod| {
+        let version = if rig.town.minor >= 22 { "policy/v1" } else { "policy/v1beta1" };
+        let eviction = json!({ "apiVersion": version, "kind": "Eviction", "metadata": { "name": pod, "namespace": rig.town.namespace } });
+        let at = format!("{}/eviction", rig.town.path("pods", pod));
+        rig.town.client.call("POST", &at, "application/json", Some(&eviction)).good();
+    });
+}
+
+#[test]
+fn a_pod_that_the_node_throws_out_fails_no_request() {
+    crate::need_fixture!("its node has room");
+    taken_away(|rig, pod| rig.town.fixture().evict_by_node(&rig.town.namespace, pod, "The node was low on memory."));
+}
+
+#[test]
+fn a_container_that_dies_is_served_by_the_others_and_comes_back() {
+    let (rig, router) = up();
+    let before = rig.pod_names("web");
+    let pod = rig.pods("web").into_iter().find(|p| p.name() == before[0]).unwrap();
+    let load = Load::start(router.http, "shop.localhost", "/", 2, Duration::from_millis(5));
+    load.await_more(20);
+    let at = (pod.text("/status/podIP").parse::<std::net::IpAddr>().unwrap(), 3000).into();
+    let _ = crate::support::request(at, "GET /die/3 HTTP/1.1\r\nHost: pod\r\n\r\n");
+    rig.eventually("its restart", &router, || {
+        rig.town.get("pods", &before[0]).good().int("/status/containerStatuses/0/restartCount") > 0
+    });
+    rig.await_ready(&router, "web", 3);
+    load.await_more(50);
+    let (_, failures) = load.stop();
+    assert!(failures.is_empty(), "{failures:?}\n{}", router.log());
+    assert_eq!(rig.pod_names("web"), before, "the kubelet restarted it in place");
+    rig.eventually("the reason", &router, || Rig::failure(&router, "web", "detail").contains('3'));
+}
+
+#[test]
+fn what_a_pod_wrote_is_shown() {
+    let (rig, router) = up();
+    let text = rig.cli(&router, &["logs", "shop/web"]);
+    assert_eq!(text.matches("listening on 3000").count(), 3, "{text}");
+}
+
+#[test]
+fn a_number_that_a_person_sets_is_followed() {
+    let (rig, router) = up();
+    let name = rig.deployment("web").unwrap().name().to_owned();
+    rig.town.scale("deployments", &name, 4).good();
+    rig.await_ready(&router, "web", 4);
+    rig.town.scale("deployments", &name, 0).good();
+    rig.await_off(&router, "web");
+    assert_eq!(router.shop("/").status, 200, "a request wakes it: {}", router.log());
+}
