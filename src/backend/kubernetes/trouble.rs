@@ -131,7 +131,7 @@ fn said(status: &Status) -> String {
 }
 
 /// An error with its causes: the client's outermost words alone say nothing.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(e) = cause {

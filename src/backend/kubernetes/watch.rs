@@ -83,6 +83,6 @@ fn reason(error: &watcher::Error) -> String {
     use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
     match error {
         InitialListFailed(e) | WatchStartFailed(e) | WatchFailed(e) => trouble::text(e),
-        other => super::connect::chain(other),
+        other => trouble::chain(other),
     }
 }
