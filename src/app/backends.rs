@@ -144,6 +144,17 @@ impl Backends {
         }
     }
 
+    /// What the last router leaves behind is nobody's: it may end with it.
+    pub fn leave_nothing(&self, settings: &Settings) {
+        let kubernetes = self.kubernetes.lock().clone();
+        let alone = self.routers().is_none_or(Routers::is_alone);
+        if let Some(kubernetes) =
+            kubernetes.filter(|_| alone && Self::end_with_router(BackendKind::Kubernetes, settings))
+        {
+            kubernetes.alone();
+        }
+    }
+
     /// The router ends: processes end with it, containers as the configuration says.
     pub async fn shutdown(&self, settings: &Settings, grace: Duration) {
         let docker = self.docker.lock().clone();

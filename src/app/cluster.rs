@@ -56,6 +56,12 @@ impl Routers {
         self.cluster.status()
     }
 
+    /// Whether no other router is there, as far as is known.
+    pub fn is_alone(&self) -> bool {
+        let status = self.status();
+        !status.cut_off && status.routers.len() == 1
+    }
+
     /// Every request has been served: nobody need ask this router any more.
     pub async fn end(&self) {
         self.cluster.end().await;

@@ -283,6 +283,7 @@ impl Running {
         let deadline = drain_timeout(&settings);
         let mut signals = self.signals;
         let orderly = async {
+            router.backends.leave_nothing(&settings);
             let stops = |kind| Backends::end_with_router(kind, &settings);
             tokio::join!(router.listeners.drain(deadline, Quiet::Ended), router.lifecycle.shutdown(stops));
             if let Some(routers) = router.backends.routers() {

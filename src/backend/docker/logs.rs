@@ -102,13 +102,4 @@ mod tests {
         let bare = LogOutput::StdOut { message: "no stamp here".into() };
         assert_eq!(line("0", &bare).text, "no stamp here");
     }
-
-    #[test]
-    fn the_book_keeps_the_newest() {
-        let book = Book::default();
-        let out = |n: usize| line("0", &LogOutput::StdOut { message: format!("{n}").into() });
-        book.add((0..BOOK + 5).map(out));
-        let lines = book.lines();
-        assert_eq!((lines.len(), lines[0].text.as_str()), (BOOK, "5"));
-    }
 }

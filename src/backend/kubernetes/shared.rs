@@ -113,7 +113,7 @@ impl Shared {
             shared: self.clone(),
             key: key.clone(),
             attach: attach.cloned(),
-            core: Core::new(attach.is_some()),
+            core: Core::new(attach.is_some()).shared(),
             words: heard,
             answers: words.downgrade(),
             sources: say_sources,

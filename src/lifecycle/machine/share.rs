@@ -91,7 +91,12 @@ impl Machine {
                 self.reopen(now);
             }
             Order::Off if self.is_shut() => self.gate(Gate::Off { until: now + SEEN }),
-            Order::Off => self.gate(Gate::Open),
+            Order::Off => {
+                self.gate(Gate::Open);
+                if let Some(share) = &mut self.share {
+                    share.empty = true;
+                }
+            }
         }
     }
 
@@ -220,6 +225,8 @@ impl Machine {
             Gate::Off { until } if !self.is_shut() || now >= until => {
                 self.gate(Gate::Open);
                 self.vanish(now);
+                // It was not seen: somebody may have woken it in the same moment, and that is all that was.
+                self.populated();
             }
             _ => {}
         }
@@ -269,7 +276,7 @@ impl Machine {
         true
     }
 
-    /// Somebody has set the number of its replicas to some.
+    /// Some of its replicas may be there.
     pub(super) fn populated(&mut self) {
         if let Some(share) = &mut self.share {
             share.empty = false;

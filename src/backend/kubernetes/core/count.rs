@@ -7,6 +7,10 @@ impl Core {
     /// The life cycle wants so many pods. `fresh`: for a replica it did not want before, too.
     pub(super) fn ask_for(&mut self, count: u32, fresh: bool) {
         let before = self.asked.replace(count);
+        if self.shared && count == 0 {
+            self.target = None;
+            return;
+        }
         let Some(heading) = self.heading() else { return };
         let unsure = self.attempted.is_some();
         if self.attached {
@@ -97,7 +101,7 @@ impl Core {
             let usual = self.declared.as_ref().map(|d| d.spec.replicas);
             count > 0 && usual != Some(count)
         } else {
-            count > 0 && foreign
+            count > 0 && (foreign || self.shared)
         };
         if theirs {
             self.see(Seen::Scaled(count));

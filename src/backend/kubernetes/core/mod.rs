@@ -56,6 +56,8 @@ pub enum Event {
     Declared(Option<Declared>),
     /// The service has left the configuration.
     Left,
+    /// There is no other router that uses it.
+    Alone,
     /// The life cycle wants so.
     Want(Want),
     /// The workload was looked at.
@@ -161,6 +163,8 @@ enum Writing {
 pub struct Core {
     /// The workload is not ours.
     attached: bool,
+    /// Other routers use the same pods: the count is never lowered for what is wanted here alone.
+    shared: bool,
     declared: Option<Declared>,
     left: bool,
     /// `None` before the first look.
@@ -203,6 +207,7 @@ impl Core {
     pub fn new(attached: bool) -> Self {
         Self {
             attached,
+            shared: false,
             declared: None,
             left: false,
             workload: None,
@@ -226,6 +231,12 @@ impl Core {
         }
     }
 
+    /// One that other routers use, too: it is not for this one to switch it off.
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
     /// Takes an event and tells what is to be done about it.
     pub fn on(&mut self, event: Event) -> Vec<Effect> {
         if self.is_blind() && matches!(event, Event::Want(_)) {
@@ -247,6 +258,7 @@ impl Core {
         match event {
             Event::Declared(declared) => (self.declared, self.left) = (declared, false),
             Event::Left => (self.declared, self.left) = (None, true),
+            Event::Alone => self.shared = false,
             Event::Want(want) => self.want(want),
             Event::Workload(seen) => self.see_workload(seen),
             Event::NoWorkload(version) => self.see_none(version),
