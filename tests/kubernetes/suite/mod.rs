@@ -10,3 +10,4 @@ mod plan;
 mod pods;
 mod restart;
 mod rig;
+mod several;
