@@ -31,7 +31,7 @@ build: ## The release binary
 	cargo build --locked --release
 
 test: ## Everything that CI runs
-	@scripts/need.sh rust cc c++ cmake python3 shellcheck? nft? ip? redis-server? redis-cli?
+	@scripts/need.sh rust cc c++ cmake python3 shellcheck? nft? ip? redis-server? redis-cli? psql?
 	@SECONDS=0; for part in lint docs unit loom examples fuzz-smoke deny; do \
 	  $(MAKE) $$part; done; printf '\n=== everything: ok, %d s\n' $$SECONDS
 

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 declare -A package=(
   [cc]=build-essential [c++]=build-essential [cmake]=cmake [python3]=python3 [curl]=curl
   [shellcheck]=shellcheck [haproxy]=haproxy [nginx]=nginx-light [promtool]=prometheus
-  [nft]=nftables [ip]=iproute2 [redis-server]=redis-server [redis-cli]=redis-tools
+  [nft]=nftables [ip]=iproute2 [redis-server]=redis-server [redis-cli]=redis-tools [psql]=postgresql
 )
 
 die() {

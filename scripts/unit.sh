@@ -21,9 +21,11 @@ fi
 # optional: a test that lacks its program says that it is skipped.
 if unshare --net sh -c 'ip link add probe type bridge && nft add table inet probe' >/dev/null 2>&1; then
   missing=()
-  for program in nsenter redis-server redis-cli; do
+  for program in nsenter redis-server redis-cli psql; do
     command -v "$program" >/dev/null || missing+=("$program")
   done
+  # Debian keeps it out of the way.
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(initdb)
   if ((${#missing[@]})); then
     printf '\n*** The private network is NOT tested whole: %s not installed.\n\n' "${missing[*]}"
   else

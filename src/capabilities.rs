@@ -24,6 +24,16 @@ pub(crate) fn for_networks() -> bool {
     has(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE)
 }
 
+/// Whether this thread, and root's programs that it starts, may mount.
+pub(crate) fn to_mount() -> bool {
+    has(CapabilitySet::SYS_ADMIN)
+}
+
+/// Whether this thread may listen at ports below 1024.
+pub(crate) fn for_low_ports() -> bool {
+    has(CapabilitySet::NET_BIND_SERVICE)
+}
+
 fn has(wanted: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(wanted))
 }
@@ -88,8 +98,13 @@ pub(crate) fn bound(kept: CapabilitySet) -> rustix::io::Result<()> {
 
 /// Gives up every capability, for this thread and whatever it starts from now on.
 pub(crate) fn give_up() -> io::Result<()> {
-    clear_ambient_capability_set()?;
     bound(HARMLESS)?;
+    drop_all()
+}
+
+/// The same, and a program that it starts has those that its file gives it.
+pub(crate) fn drop_all() -> io::Result<()> {
+    clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
     let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
     Ok(set_capabilities(None, sets)?)

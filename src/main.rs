@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use landscape_router::private::ground::user;
+use landscape_router::private::ground::{hosts_file, user};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(command) if command == "shim" => return landscape_router::backend::process::shim_main(),
         Some(command) if command == user::SURVEY => return user::survey_main(),
+        Some(command) if command == hosts_file::SURVEY => return hosts_file::survey_main(),
         _ => {}
     }
     landscape_router::cli::main()

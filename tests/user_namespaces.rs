@@ -6,17 +6,13 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::{chown, lchown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::network::skipped;
+use support::user::{self, as_user, by_user, start};
 use support::{Answer, PATIENCE, Router, Site};
-
-/// A user without a name, and without any rights.
-const NOBODY_SPECIAL: u32 = 64_321;
 
 const ROUTER: &str = "listen: { http: [\"127.0.0.1:0\"], admin: \"127.0.0.1:0\" }
 process: { namespaces: user }
@@ -30,7 +26,7 @@ prepare:
   steps: [{ command: readlink /proc/self/ns/net > prepared-on }]
 run:
   web:
-    steps: [{ command: \"grep ^Cap /proc/self/status > capabilities; exec ./test-app\" }]
+    steps: [{ command: \"grep ^Cap /proc/self/status > capabilities; cat /proc/sys/net/ipv4/ping_group_range > pingers; exec ./test-app\" }]
     replicas: 3
     network: { ports: [{ port: 3000, isPublic: false }], paths: [{ port: 3000, path: / }] }
   api:
@@ -58,24 +54,7 @@ run:
 
 /// A site of a user without rights, or `None` where that user may not make user namespaces; says why.
 fn site() -> Option<Site> {
-    let site = Site::new(ROUTER, SHOP);
-    for dir in ["bin", "blog"] {
-        std::fs::create_dir(site.path().join(dir)).unwrap();
-    }
-    site.write("blog/ci.yml", BLOG);
-    // A build folder may be closed to other users.
-    for (from, to) in [(binary(), "bin/landscape-router"), (support::test_app(), "bin/test-app")] {
-        std::fs::hard_link(&from, site.path().join(to))
-            .or_else(|_| std::fs::copy(&from, site.path().join(to)).map(drop))
-            .unwrap();
-    }
-    for app in ["shop/test-app", "blog/test-app"] {
-        let _ = std::fs::remove_file(site.path().join(app));
-        std::os::unix::fs::symlink("../bin/test-app", site.path().join(app)).unwrap();
-    }
-    if is_root() {
-        give(site.path());
-    }
+    let site = user::site(ROUTER, &[("shop", SHOP), ("blog", BLOG)]);
     let survey =
         as_user(&site, "bin/landscape-router").arg("survey-user-namespace").stdout(Stdio::piped()).output().unwrap();
     let survey: serde_json::Value = serde_json::from_slice(&survey.stdout).unwrap();
@@ -85,44 +64,6 @@ fn site() -> Option<Site> {
         return None;
     }
     Some(site)
-}
-
-fn binary() -> PathBuf {
-    env!("CARGO_BIN_EXE_landscape-router").into()
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Gives a folder and what is in it to the user.
-fn give(path: &Path) {
-    let user = Some(NOBODY_SPECIAL);
-    if path.is_dir() && !path.is_symlink() {
-        std::fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path()));
-        chown(path, user, user).unwrap();
-    } else if path.is_symlink() || !path.parent().is_some_and(|parent| parent.ends_with("bin")) {
-        lchown(path, user, user).unwrap();
-    }
-}
-
-/// A program of the site, run by the user.
-fn as_user(site: &Site, program: &str) -> Command {
-    by_user(Command::new(site.path().join(program)), site)
-}
-
-fn by_user(mut command: Command, site: &Site) -> Command {
-    if is_root() {
-        command.uid(NOBODY_SPECIAL).gid(NOBODY_SPECIAL);
-    }
-    Router::surround(&mut command, site);
-    command
-}
-
-fn start(site: &Site, more: &[&str]) -> Router {
-    let mut command = as_user(site, "bin/landscape-router");
-    command.args(["run", "--config", "router.yaml"]).args(more);
-    Router::launch(command)
 }
 
 /// What `path` answers at a landscape's host.
@@ -167,6 +108,10 @@ fn without_rights_replicas_share_a_port_and_find_each_other_and_nobody_else() {
     let sets: Vec<&str> = capabilities.lines().filter(|line| !line.starts_with("CapBnd")).collect();
     assert!(sets.len() == 4 && sets.iter().all(|line| line.ends_with("\t0000000000000000")), "{capabilities}");
     assert!(capabilities.contains("CapBnd:\t0000000000000400"), "{capabilities}");
+
+    let pingers = std::fs::read_to_string(site.path().join("shop/pingers")).unwrap();
+    let pingers: Vec<u32> = pingers.split_whitespace().map(|gid| gid.parse().unwrap()).collect();
+    assert!(pingers[0] <= pingers[1], "its own group may ask for an echo: {pingers:?}");
 
     let prepared_on = std::fs::read_to_string(site.path().join("shop/prepared-on")).unwrap();
     let machine = std::fs::read_link("/proc/self/ns/net").unwrap();

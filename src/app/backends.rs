@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::cluster::Routers;
+use super::private::Private;
 use super::router::landscape_ids;
 use crate::backend::docker::DockerBackend;
 use crate::backend::kubernetes::KubernetesBackend;
@@ -17,7 +18,6 @@ use crate::backend::process::{ProcessBackend, ProcessOptions};
 use crate::backend::{Backend, BackendError, Network};
 use crate::config::settings::{BackendKind, OnExit, Settings};
 use crate::lifecycle::Lifecycle;
-use crate::private::PrivateNetwork;
 
 /// A file in `state`: an engine was used from here.
 const DOCKER_USED: &str = "docker-used";
@@ -39,13 +39,18 @@ impl Backends {
         settings: &Settings,
         instance: &str,
         lifecycle: &Lifecycle,
-        network: Option<Arc<PrivateNetwork>>,
+        private: Option<&Private>,
     ) -> Result<Self, BackendError> {
         // An engine's bridges are the machine's.
+        let network = private.and_then(Private::network).cloned();
         let for_containers = network.clone().filter(|n| n.hub().is_none()).map(|n| n as Arc<dyn Network>);
         let network = network.map(|n| n as Arc<dyn Network>);
         let (observer, observations) = mpsc::unbounded_channel();
-        let options = ProcessOptions { network, ..ProcessOptions::new(settings.process.clone(), &settings.state) };
+        let options = ProcessOptions {
+            network,
+            hosts: private.map(|p| p.hosts().clone()),
+            ..ProcessOptions::new(settings.process.clone(), &settings.state)
+        };
         let process = Arc::new(ProcessBackend::new(options, observer)?);
         lifecycle.connect(process.clone(), observations);
         let backends = Self {

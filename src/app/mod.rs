@@ -154,15 +154,15 @@ async fn start(config: PathBuf, take_over: bool, standing: Standing) -> Result<R
     });
     let neighbours = lifecycle.neighbours().clone();
     let footing = (standing, survey);
-    let network = private::start(&settings, footing, &state, listeners.clone(), neighbours, inherited_private).await;
-    let backends = Backends::start(&settings, state.instance(), &lifecycle, network.clone())?;
+    let private = private::start(&settings, footing, &state, listeners.clone(), neighbours, inherited_private).await;
+    let backends = Backends::start(&settings, state.instance(), &lifecycle, private.as_ref())?;
     let router = Arc::new(Router {
         health: Mutex::new(router::health(&config, sound, loaded.mistakes.iter().map(ToString::to_string).collect())),
         config,
         settings: ArcSwap::new(settings.clone()),
         lifecycle,
         backends,
-        network,
+        private,
         budget,
         current,
         listeners,
@@ -200,7 +200,8 @@ async fn start(config: PathBuf, take_over: bool, standing: Standing) -> Result<R
         tracing::info!("listening on http://{address}");
     }
     if policies(&settings).any(|p| p.backend == BackendKind::Process) {
-        let apart = router.network.is_some() && settings.process.namespaces != Namespaces::Off;
+        let apart = router.private.as_ref().is_some_and(|p| p.network().is_some())
+            && settings.process.namespaces != Namespaces::Off;
         tracing::warn!("{}", process::trust_notice(apart));
     }
     let services = router.served.load().len();
@@ -290,8 +291,8 @@ impl Running {
                 routers.end().await;
             }
             router.backends.shutdown(&settings, stop_grace(&settings)).await;
-            if let Some(network) = &router.network {
-                network.end(!Backends::end_with_router(BackendKind::Docker, &settings)).await;
+            if let Some(private) = &router.private {
+                private.end(!Backends::end_with_router(BackendKind::Docker, &settings)).await;
             }
             if let Some(admin) = self.admin {
                 admin.server.shutdown(ADMIN_END).await;

@@ -1,18 +1,21 @@
 //! The private network in this process: started where the machine allows it, and told what is served.
 
 use std::collections::HashMap;
-use std::net::{SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use ipnet::Ipv4Net;
 
 use super::routes::{self, Served};
 use super::standing::Standing;
 use super::state::State;
-use crate::config::settings::{BackendKind, Policy, PrivateSettings, Protocol, Settings};
+use crate::config::settings::{BackendKind, Namespaces, Policy, PrivateSettings, Protocol, Settings};
 use crate::landscape::{LandscapeId, LandscapeSpec, PathTarget, ServiceKey, ServiceSpec, Workload};
 use crate::lifecycle::Neighbours;
 use crate::listen::Listeners;
 use crate::private::ground::{self, Namespace, Place, Survey, user};
-use crate::private::{Footing, Ports, PrivateNetwork, ports_of};
+use crate::private::{Footing, Hosts, Loopback, Ports, PrivateNetwork, ports_of};
 use crate::proxy::{PrivatePort, PrivatePorts};
 use crate::route::{PrefixTree, Route, strip_prefix_length};
 
@@ -25,6 +28,75 @@ pub(super) async fn survey(settings: &Settings, standing: &Standing) -> Option<S
     tokio::task::spawn_blocking(ground::rights).await.ok()
 }
 
+/// The private network as it can be had here.
+#[derive(Clone, Debug)]
+pub(super) struct Private {
+    between: Between,
+    hosts: Arc<Hosts>,
+}
+
+/// By what services reach each other.
+#[derive(Clone, Debug)]
+enum Between {
+    Network(Arc<PrivateNetwork>),
+    Loopback(Arc<Loopback>),
+}
+
+impl Private {
+    /// The network that replicas can be put on, if it is one.
+    pub(super) fn network(&self) -> Option<&Arc<PrivateNetwork>> {
+        match &self.between {
+            Between::Network(network) => Some(network),
+            Between::Loopback(_) => None,
+        }
+    }
+
+    /// What replicas on the machine's network are told.
+    pub(super) fn hosts(&self) -> &Arc<Hosts> {
+        &self.hosts
+    }
+
+    /// Where services' addresses are from.
+    pub(super) fn range(&self) -> Ipv4Net {
+        match &self.between {
+            Between::Network(network) => network.range(),
+            Between::Loopback(loopback) => loopback.range(),
+        }
+    }
+
+    /// Gives every service of these settings its address.
+    pub(super) fn assign(&self, settings: &Settings) -> HashMap<ServiceKey, Ipv4Addr> {
+        let ports = ports(settings);
+        let (addresses, here) = match &self.between {
+            Between::Network(network) => {
+                let here = settings.process.namespaces == Namespaces::Off && network.hub().is_none();
+                let addresses = network.assign(&ports);
+                network.serve_here(here);
+                (addresses, here)
+            }
+            Between::Loopback(loopback) => (loopback.assign(&ports), true),
+        };
+        self.hosts.set(if here { &ports } else { &[] }, &addresses);
+        addresses
+    }
+
+    /// Serves what was assigned.
+    pub(super) async fn follow(&self) {
+        match &self.between {
+            Between::Network(network) => network.follow().await,
+            Between::Loopback(loopback) => loopback.follow(),
+        }
+    }
+
+    /// Lets go of everything. `containers`: those that there are go on.
+    pub(super) async fn end(&self, containers: bool) {
+        match &self.between {
+            Between::Network(network) => network.end(containers).await,
+            Between::Loopback(loopback) => loopback.end(),
+        }
+    }
+}
+
 /// The private network, or `None` where it is switched off or cannot be had; the log says why. With what
 /// [`survey`] found.
 pub(super) async fn start(
@@ -34,20 +106,29 @@ pub(super) async fn start(
     listeners: Arc<Listeners>,
     neighbours: Arc<Neighbours>,
     inherited: Vec<(String, TcpListener)>,
-) -> Option<Arc<PrivateNetwork>> {
+) -> Option<Private> {
     let private = settings.private.clone()?;
+    let range = private.loopback;
     let (instance, state) = (state.instance().to_owned(), state.path().to_owned());
     let containers = super::policies(settings).any(|policy| policy.backend == BackendKind::Docker);
+    // Those at addresses of loopback are of no use to a network, which lets go of them.
+    let at_addresses = inherited.iter().filter(|(name, _)| range.is_some() && name.contains(':'));
+    let at_addresses: Vec<(String, TcpListener)> =
+        at_addresses.filter_map(|(name, socket)| Some((name.clone(), socket.try_clone().ok()?))).collect();
+    let start = {
+        let (state, listeners, neighbours) = (state.clone(), listeners.clone(), neighbours.clone());
+        move || {
+            let at = place(standing, &inherited)?;
+            let rights = match survey {
+                Some(rights) => rights,
+                None => at.within(|| Ok(ground::rights())).map_err(|e| e.to_string())?,
+            };
+            let footing = Footing { at, rights };
+            PrivateNetwork::start(&private, footing, &instance, &state, listeners, neighbours, inherited)
+        }
+    };
     // It talks to the kernel, and waits for it.
-    let started = tokio::task::spawn_blocking(move || {
-        let at = place(standing, &inherited)?;
-        let rights = match survey {
-            Some(rights) => rights,
-            None => at.within(|| Ok(ground::rights())).map_err(|e| e.to_string())?,
-        };
-        PrivateNetwork::start(&private, Footing { at, rights }, &instance, &state, listeners, neighbours, inherited)
-    });
-    match started.await {
+    let lack = match tokio::task::spawn_blocking(start).await {
         Ok(Ok(network)) => {
             if network.hub().is_some() {
                 tracing::info!("{}", user::no_egress());
@@ -56,17 +137,33 @@ pub(super) async fn start(
                 }
             }
             tracing::info!("services have virtual addresses of {} and find each other by name", network.range());
-            Some(network)
+            let hosts = hosts(state).await?;
+            return Some(Private { between: Between::Network(network), hosts });
         }
-        Ok(Err(lack)) => {
-            tracing::warn!("services do not find each other by name here: {lack}");
-            None
-        }
+        Ok(Err(lack)) => lack,
         Err(e) => {
             tracing::error!("the private network could not be started: {e}");
-            None
+            return None;
         }
+    };
+    let Some(range) = range else {
+        tracing::warn!("services do not find each other by name here: {lack}");
+        return None;
+    };
+    tracing::warn!("services have addresses on loopback, of {range}, and nothing keeps landscapes apart: {lack}");
+    let hosts = hosts(state.clone()).await?;
+    match hosts.lack() {
+        None => tracing::info!("services find each other by name"),
+        Some(lack) => tracing::warn!("services find each other by variables, and not by name: {lack}"),
     }
+    let loopback = Loopback::start(range, &state, listeners, neighbours, at_addresses);
+    Some(Private { between: Between::Loopback(loopback), hosts })
+}
+
+async fn hosts(state: PathBuf) -> Option<Arc<Hosts>> {
+    // It may start a program.
+    let hosts = tokio::task::spawn_blocking(move || Hosts::new(&state)).await;
+    hosts.inspect_err(|e| tracing::error!("the private network could not be started: {e}")).ok().map(Arc::new)
 }
 
 /// Where the network is to be: where what an earlier router left is.
@@ -82,7 +179,7 @@ fn place(standing: Standing, inherited: &[(String, TcpListener)]) -> Result<Plac
 }
 
 /// The services of every landscape and their private ports.
-pub(super) fn ports(settings: &Settings) -> Vec<(LandscapeId, Ports)> {
+fn ports(settings: &Settings) -> Vec<(LandscapeId, Ports)> {
     let known = settings.landscapes.iter().filter_map(|l| l.spec.as_ref().ok());
     let of = |spec: &Arc<LandscapeSpec>| {
         let services =

@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
 use super::backends::Backends;
-use super::private;
+use super::private::{self, Private};
 use super::routes::{self, Served};
 use crate::admin::{ConfigHealth, EventLog, Reloaded};
 use crate::config::diff::Changes;
@@ -22,7 +22,6 @@ use crate::landscape::{LandscapeId, ServiceKey};
 use crate::lifecycle::{GateBudget, Lifecycle, ServiceSetup};
 use crate::listen::{Listeners, Opened};
 use crate::observe::{AccessLogWriter, Metrics, RouterStats, ServiceStats};
-use crate::private::PrivateNetwork;
 use crate::proxy::{CurrentSnapshot, Rules, Snapshot};
 use crate::yaml::Mistake;
 
@@ -34,7 +33,7 @@ pub struct Router {
     pub(super) lifecycle: Lifecycle,
     pub(super) backends: Backends,
     /// The network between services, where there is one.
-    pub(super) network: Option<Arc<PrivateNetwork>>,
+    pub(super) private: Option<Private>,
     pub(super) budget: Arc<GateBudget>,
     pub(super) current: CurrentSnapshot,
     pub(super) listeners: Arc<Listeners>,
@@ -120,12 +119,12 @@ impl Router {
     /// Makes the services be these, then the routes, then the listeners: nobody is led to what is not
     /// there yet.
     pub(super) async fn begin(&self, settings: &Settings, opened: Opened) -> Result<(), String> {
-        let addresses = self.network.as_ref().map(|n| n.assign(&private::ports(settings))).unwrap_or_default();
+        let addresses = self.private.as_ref().map(|p| p.assign(settings)).unwrap_or_default();
         self.lifecycle.configure(self.setups(settings));
         self.publish(settings, &addresses)?;
         self.listeners.serve(opened);
-        if let Some(network) = &self.network {
-            network.follow().await;
+        if let Some(private) = &self.private {
+            private.follow().await;
         }
         Ok(())
     }
@@ -164,7 +163,7 @@ impl Router {
             served.insert(key.clone(), Served { policy: policy.clone(), stats, service, address });
         }
         let table = routes::table(settings, &served)?;
-        let range = self.network.as_ref().map(|n| n.range());
+        let range = self.private.as_ref().map(Private::range);
         let rules = Rules::new(settings, self.listeners.addresses(), self.admin, range);
         let private = private::table(settings, &served);
         self.current.store(Arc::new(Snapshot { table, private, rules }));

@@ -30,3 +30,24 @@ impl Book {
         self.0.lock().iter().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn the_book_keeps_the_newest() {
+        let book = Book::default();
+        let line = |n: usize| LogLine {
+            at: SystemTime::UNIX_EPOCH,
+            source: "0".into(),
+            step: None,
+            stderr: false,
+            text: n.to_string(),
+        };
+        book.add((0..BOOK + 5).map(line));
+        let lines = book.lines();
+        assert_eq!((lines.len(), lines[0].text.as_str()), (BOOK, "5"));
+    }
+}

@@ -17,6 +17,7 @@ mod last_good;
 mod later;
 mod load;
 pub mod model;
+mod networks;
 mod places;
 mod policy;
 mod prune;

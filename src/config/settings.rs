@@ -396,6 +396,8 @@ pub enum OnExit {
 pub struct PrivateSettings {
     /// Services' virtual addresses are of this range; `None`: of the first usual one that is free here.
     pub addresses: Option<Ipv4Net>,
+    /// Without rights, services' addresses are of this part of loopback; `None`: they have none then.
+    pub loopback: Option<Ipv4Net>,
     /// Networks for process replicas are cut from these, each a /24.
     pub subnets: Vec<Ipv4Net>,
     /// Whether the configuration says so: then this machine may not use any of them.

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::checks::Checks;
 use super::defaults as d;
 use super::kubernetes;
 use super::model;
+use super::networks;
 use super::scalar::{Cidr, Host, Prefix, Scalar, Size};
 use super::settings::{
-    AccessLog, DockerSettings, Domain, Hold, Limits, Listen, OnExit, PrivateSettings, ProcessSettings, Pull, Registry,
-    Settings, Timeouts,
+    AccessLog, DockerSettings, Domain, Hold, Limits, Listen, OnExit, ProcessSettings, Pull, Registry, Settings,
+    Timeouts,
 };
 use crate::landscape::{Plan, Plans};
-use crate::private::ground::overlap;
 use crate::yaml::field::{self, quote};
 
 /// Everything but the landscapes.
@@ -44,7 +44,7 @@ pub(super) fn settings(router: &model::Router, c: &mut Checks<'_>) -> Settings {
         process: process(router, c),
         docker: docker(router, &registries, c),
         kubernetes: kubernetes::settings(&router.kubernetes, registries, c),
-        private: private(router, c),
+        private: networks::private(router, c),
         landscapes: Vec::new(),
     }
 }
@@ -242,89 +242,16 @@ fn process(router: &model::Router, c: &mut Checks<'_>) -> ProcessSettings {
     }
 }
 
-fn private(router: &model::Router, c: &mut Checks<'_>) -> Option<PrivateSettings> {
-    let private = match &router.private {
-        Some(model::Private::Word(model::Off::Off)) => return None,
-        Some(model::Private::Settings(settings)) => settings.clone(),
-        None => model::PrivateSettings::default(),
-    };
-    let addresses = private.addresses.and_then(|net| v4(c, "private.addresses", net.0));
-    let mut subnets = Vec::new();
-    match &private.subnets {
-        Some(all) => {
-            for (i, net) in all.iter().enumerate() {
-                let path = field::index("private.subnets", i);
-                subnets.extend(v4(c, &path, net.0));
-            }
-        }
-        None => subnets.extend(d::PRIVATE_SUBNETS.iter().filter_map(|net| net.parse::<Ipv4Net>().ok())),
-    }
-    let docker = docker_subnets(router);
-    if let Some(net) = addresses.filter(|net| overlaps(*net, &docker)) {
-        c.error("private.addresses", format!("{net} overlaps `docker.subnets`")).help("choose another network");
-    }
-    let subnets_given = private.subnets.is_some();
-    if !subnets_given {
-        subnets.retain(|net| !overlaps(*net, &docker) && !overlaps(*net, addresses.as_slice()));
-    }
-    for (i, net) in subnets.iter().enumerate() {
-        let path = field::index("private.subnets", i);
-        if overlaps(*net, addresses.as_slice()) {
-            c.error(&path, format!("{net} overlaps `private.addresses`")).help("choose another network");
-        }
-        if overlaps(*net, &subnets[..i]) {
-            c.error(&path, format!("{net} overlaps another one of the list")).help("remove one of them");
-        }
-        if overlaps(*net, &docker) {
-            c.error(&path, format!("{net} overlaps `docker.subnets`")).help("choose another network");
-        }
-    }
-    Some(PrivateSettings {
-        addresses,
-        subnets,
-        subnets_given,
-        docker: docker.into_iter().filter_map(|net| if let IpNet::V4(net) = net { Some(net) } else { None }).collect(),
-        resolvers: private.resolvers.iter().flatten().map(|r| r.0).collect(),
-        idle: private.idle.map_or(d::PRIVATE_IDLE.0, |t| t.0),
-        egress: private.egress.unwrap_or(true),
-    })
-}
-
-/// Whether a network has an address in common with one of `others`.
-fn overlaps<N: Copy + Into<IpNet>>(net: impl Into<IpNet>, others: &[N]) -> bool {
-    let net = net.into();
-    others.iter().any(|other| overlap(net, *other))
-}
-
-/// A network that pieces are cut from.
-fn v4(c: &mut Checks<'_>, path: &str, net: IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) if net.prefix_len() <= 24 && net.prefix_len() >= 8 => Some(net),
-        _ => {
-            c.error(path, format!("expected an IPv4 network from /8 to /24, found {net}"))
-                .help("such as 10.214.0.0/16");
-            None
-        }
-    }
-}
-
-fn docker_subnets(router: &model::Router) -> Vec<IpNet> {
-    match &router.docker.subnets {
-        Some(all) => networks(all),
-        None => d::SUBNETS.parse().into_iter().collect(),
-    }
-}
-
 fn docker(router: &model::Router, registries: &[(String, Registry)], c: &mut Checks<'_>) -> DockerSettings {
     let docker = &router.docker;
-    let subnets = docker_subnets(router);
+    let subnets = networks::of_docker(router);
     for (i, net) in subnets.iter().enumerate() {
         let path = field::index("docker.subnets", i);
         if net.addr().is_ipv6() || net.prefix_len() > 24 {
             c.error(&path, format!("expected an IPv4 network of /24 or larger, found {net}"))
                 .help("each landscape's network is a /24 of it");
         }
-        if overlaps(*net, &subnets[..i]) {
+        if networks::overlaps(*net, &subnets[..i]) {
             c.error(&path, format!("{net} overlaps another one of the list")).help("remove one of them");
         }
     }

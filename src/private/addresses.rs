@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::ground::{self, Lack};
+use crate::config::settings::PrivateSettings;
 use crate::landscape::ServiceKey;
+
+/// Where virtual addresses come from unless the configuration says otherwise: the first that is free.
+const USUAL: [&str; 4] = ["10.212.0.0/16", "172.29.0.0/16", "192.168.192.0/20", "198.18.0.0/16"];
 
 /// The virtual addresses of services, kept as a file in `state`.
 #[derive(Debug)]
@@ -111,6 +116,18 @@ fn free(range: Ipv4Net, key: &ServiceKey, taken: &HashSet<Ipv4Addr>) -> Option<I
 /// FNV-1a, 64 bit (draft-eastlake-fnv): the same in every build.
 pub(super) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xCBF2_9CE4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// The first of the usual ranges that nothing on this machine uses, and nothing else of the configuration.
+pub fn usual_range(instance: &str, settings: &PrivateSettings) -> Result<Ipv4Net, Lack> {
+    let mut taken: Vec<Ipv4Net> =
+        ground::taken(instance).map(|all| all.into_iter().map(|t| t.net).collect()).unwrap_or_default();
+    taken.extend(settings.subnets.iter().chain(&settings.docker));
+    let candidates: Vec<Ipv4Net> = USUAL.iter().filter_map(|net| net.parse().ok()).collect();
+    ground::pick_range(&candidates, &taken).ok_or_else(|| {
+        let what = "none of the usual ranges for virtual addresses is free here";
+        Lack::new(what, "set `private.addresses` to one that is")
+    })
 }
 
 #[cfg(test)]

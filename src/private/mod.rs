@@ -6,11 +6,17 @@
 //! which packet filters redirect the declared ports of its landscape's services, and so knows by the
 //! interface that a packet came by whose it is. Names are answered at the segment's gateway. What replicas
 //! may reach besides is fenced by packet filters.
+//!
+//! Replicas on the machine's own network are not kept apart, and find services by name all the same: [`here`]
+//! by the same filters, and without rights at addresses of [`loopback`], each by a hosts file ([`hosts`]).
 
 pub mod addresses;
 mod departed;
 pub mod dns;
 pub mod ground;
+mod here;
+mod hosts;
+mod loopback;
 pub mod names;
 mod network;
 mod rejoin;
@@ -20,7 +26,10 @@ mod tests;
 
 use crate::landscape::{ServiceSpec, Workload};
 
-pub use network::{Footing, Ports, PrivateNetwork, usual_range};
+pub use addresses::usual_range;
+pub use hosts::{Hosts, HostsFile, Told};
+pub use loopback::Loopback;
+pub use network::{Footing, Ports, PrivateNetwork};
 
 /// The private ports of a headless service, which has none of its own.
 const HEADLESS: [u16; 2] = [80, 3000];

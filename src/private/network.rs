@@ -15,22 +15,20 @@ use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::addresses::Book;
+use super::addresses::{Book, usual_range};
 use super::dns::{Forwarder, Server};
 use super::ground::filter::{self, Kind, Redirect, Transport};
-use super::ground::{self, Ground, Lack, Namespace, Place, Survey};
+use super::ground::{self, Ground, Namespace, Place, Survey};
 use super::names::Zone;
 use crate::config::settings::PrivateSettings;
 use crate::landscape::{LandscapeId, ServiceKey};
 use crate::lifecycle::Neighbours;
 use crate::listen::Listeners;
-use crate::proxy::Segment;
+use crate::proxy::{Segment, Way};
 
 /// Connections that the system keeps for us before they are accepted; it bounds this by
 /// `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
-/// Where virtual addresses come from unless the configuration says otherwise: the first that is free.
-const USUAL: [&str; 4] = ["10.212.0.0/16", "172.29.0.0/16", "192.168.192.0/20", "198.18.0.0/16"];
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Virtual addresses and ports of the services of one landscape.
 pub type Ports = Vec<(ServiceKey, Vec<u16>)>;
@@ -52,11 +50,11 @@ pub struct PrivateNetwork {
     pub(super) at: Place,
     pub(super) ground: Mutex<Option<Ground>>,
     pub(super) range: Ipv4Net,
-    listeners: Arc<Listeners>,
+    pub(super) listeners: Arc<Listeners>,
     forwarder: Forwarder,
-    neighbours: Arc<Neighbours>,
+    pub(super) neighbours: Arc<Neighbours>,
     pub(super) known: Mutex<Known>,
-    inherited: Mutex<Vec<(String, TcpListener)>>,
+    pub(super) inherited: Mutex<Vec<(String, TcpListener)>>,
     /// What an earlier router left is taken up; until then nothing is changed.
     begun: watch::Sender<bool>,
     /// One segment at a time, until it is fenced.
@@ -71,6 +69,9 @@ pub(super) struct Known {
     /// Those of the configuration, and others that something runs of.
     pub(super) landscapes: HashMap<LandscapeId, Landscape>,
     segments: BTreeMap<(LandscapeId, bool), OnSegment>,
+    /// The ports of 127.0.0.1 at which the machine's own programs are served, where these are a landscape's
+    /// replicas.
+    pub(super) here: BTreeMap<LandscapeId, u16>,
 }
 
 /// What is served to one landscape.
@@ -79,7 +80,7 @@ pub(super) struct Landscape {
     /// Whether the configuration has it.
     configured: bool,
     zone: Arc<ArcSwap<Zone>>,
-    ports: Vec<SocketAddrV4>,
+    pub(super) ports: Vec<SocketAddrV4>,
     /// Of the process segment: its network, and the addresses in use.
     pub(super) net: Option<Ipv4Net>,
     pub(super) taken: HashSet<Ipv4Addr>,
@@ -131,7 +132,12 @@ impl PrivateNetwork {
             [] => Forwarder::system(),
             some => Forwarder::new(some.iter().copied()),
         };
-        let known = Known { book: Book::open(state, range), landscapes: HashMap::new(), segments: BTreeMap::new() };
+        let known = Known {
+            book: Book::open(state, range),
+            landscapes: HashMap::new(),
+            segments: BTreeMap::new(),
+            here: BTreeMap::new(),
+        };
         Ok(Arc::new(Self {
             instance: instance.to_owned(),
             settings: settings.clone(),
@@ -142,7 +148,8 @@ impl PrivateNetwork {
             forwarder,
             neighbours,
             known: Mutex::new(known),
-            inherited: Mutex::new(inherited),
+            // Not those at addresses of loopback, which keep ports from applications.
+            inherited: Mutex::new(inherited.into_iter().filter(|(name, _)| !name.contains(':')).collect()),
             begun: watch::Sender::new(false),
             joining: tokio::sync::Mutex::default(),
             settling: tokio::sync::Mutex::default(),
@@ -211,6 +218,7 @@ impl PrivateNetwork {
         for segment in segments.values() {
             self.listeners.end_private(&segment.interface);
         }
+        self.close_here(|_| true);
         let containers = containers && segments.keys().any(|(_, by_engine)| *by_engine);
         let ground = self.ground.lock().take();
         let at = self.at.clone();
@@ -283,16 +291,16 @@ impl PrivateNetwork {
         let (tcp, name_udp, name_tcp) = self.at.within(|| {
             let tcp = match inherited {
                 Some(socket) => socket,
-                None => ground::listen_tcp(interface, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), BACKLOG)?,
+                None => ground::listen_tcp(Some(interface), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), BACKLOG)?,
             };
-            Ok((tcp, ground::bind_udp(interface, any(0))?, ground::listen_tcp(interface, any(0), 128)?))
+            Ok((tcp, ground::bind_udp(interface, any(0))?, ground::listen_tcp(Some(interface), any(0), 128)?))
         })?;
         let (tcp_port, names) =
             (tcp.local_addr()?.port(), (name_udp.local_addr()?.port(), name_tcp.local_addr()?.port()));
         let zone = self.known.lock().landscape(id).zone.clone();
         let server = Server::start(zone, self.forwarder.clone(), name_udp, name_tcp)?;
         let interface: Arc<str> = interface.into();
-        let segment = Segment { landscape: id.clone(), neighbours: self.neighbours.clone() };
+        let segment = Segment { landscape: id.clone(), way: Way::Redirect, neighbours: self.neighbours.clone() };
         self.listeners.serve_private(interface.clone(), Arc::new(segment), tcp)?;
         let made = OnSegment { interface, index, gateway, tcp: tcp_port, names, _server: server };
         self.known.lock().segments.insert((id.clone(), by_engine), made);
@@ -323,10 +331,10 @@ impl PrivateNetwork {
     /// Makes the packet filters what they are to be.
     pub(super) async fn settle(&self) -> io::Result<()> {
         let _one = self.settling.lock().await;
-        let (segments, ours) = self.segments()?;
+        let ((segments, ours), here) = (self.segments()?, self.redirects_here());
         let (instance, range, egress) = (self.instance.clone(), self.range, leads_out(&self.settings, &self.at));
         let apply = move || {
-            ground::apply(&filter::render(&instance, &segments, range, egress))?;
+            ground::apply(&filter::render(&instance, &segments, &here, range, egress))?;
             if let Err(warning) = ground::allow_through_docker(&instance, &ours) {
                 // The fence is up; what may be missing is the way out.
                 tracing::warn!("{warning}");
@@ -394,16 +402,4 @@ impl Landscape {
 /// Whether there is a way to the outside: nothing leads out of a hub.
 fn leads_out(settings: &PrivateSettings, at: &Place) -> bool {
     settings.egress && at.hub().is_none()
-}
-
-/// The first of the usual ranges that nothing on this machine uses, and nothing else of the configuration.
-pub fn usual_range(instance: &str, settings: &PrivateSettings) -> Result<Ipv4Net, Lack> {
-    let mut taken: Vec<Ipv4Net> =
-        ground::taken(instance).map(|all| all.into_iter().map(|t| t.net).collect()).unwrap_or_default();
-    taken.extend(settings.subnets.iter().chain(&settings.docker));
-    let candidates: Vec<Ipv4Net> = USUAL.iter().filter_map(|net| net.parse().ok()).collect();
-    ground::pick_range(&candidates, &taken).ok_or_else(|| {
-        let what = "none of the usual ranges for virtual addresses is free here";
-        Lack::new(what, "set `private.addresses` to one that is")
-    })
 }

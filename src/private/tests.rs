@@ -46,6 +46,7 @@ fn listeners() -> Arc<Listeners> {
 async fn router(machine: &Arc<Namespace>, subnets: &str, landscapes: &[&LandscapeId]) -> Arc<PrivateNetwork> {
     let settings = PrivateSettings {
         docker: Vec::new(),
+        loopback: None,
         addresses: Some("10.231.0.0/16".parse().unwrap()),
         subnets: vec![subnets.parse().unwrap()],
         subnets_given: true,

@@ -6,6 +6,7 @@
 
 pub mod http;
 pub mod schedule;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use schedule::{Schedule, Verdict, Watch};
 
 use crate::backend::{Addresses, Backend, Door, ReplicaId};
 use crate::landscape::{Health, ServiceSpec};
+use store::Store;
 
 /// How long a starting replica's first answer may take before it is asked again: a page that is
 /// compiled on its first request takes longer than one of a replica that has served before.
@@ -62,7 +64,14 @@ pub enum Start {
 /// Which connection and question a spec's health asks for.
 enum Question<'a> {
     Connect,
-    Get { port: u16, path: &'a str, tls: bool, below: u16 },
+    /// At its first start alone: it writes into its log who asked.
+    Store(Store),
+    Get {
+        port: u16,
+        path: &'a str,
+        tls: bool,
+        below: u16,
+    },
 }
 
 impl Target {
@@ -76,7 +85,9 @@ impl Target {
     fn question(&self) -> Question<'_> {
         match &self.spec.health {
             // What has no public path may speak anything; that it accepts has to be enough.
-            Health::Default if self.spec.paths.is_empty() => Question::Connect,
+            Health::Default if self.spec.paths.is_empty() => {
+                Store::of(self.spec.primary_port).map_or(Question::Connect, Question::Store)
+            }
             Health::Default => Question::Get { port: self.spec.primary_port, path: "/", tls: false, below: 500 },
             Health::Http { port, path, tls } => Question::Get { port: *port, path, tls: *tls, below: 400 },
             Health::Tcp { .. } => Question::Connect,
@@ -125,7 +136,11 @@ impl Prober {
                             Err(holder) => return Start::TakenBy(holder),
                         }
                     }
-                    match ask(target, stream, FIRST_ANSWER).await {
+                    let asked = match target.question() {
+                        Question::Store(store) => store.ask(stream).await,
+                        _ => ask(target, stream, FIRST_ANSWER).await,
+                    };
+                    match asked {
                         Ok(()) => return Start::Ready(target.addresses.with_ip(address.ip())),
                         Err(e) => problem(e.to_string()),
                     }

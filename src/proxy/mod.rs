@@ -41,7 +41,7 @@ mod tests;
 pub use code::ErrorCode;
 pub use endpoint::{Endpoint, Target};
 pub use local::Shared;
-pub use private::{Entry, PrivatePort, PrivatePorts, Segment};
+pub use private::{Entry, PrivatePort, PrivatePorts, Segment, Way};
 pub use snapshot::{CurrentSnapshot, Rules, Snapshot};
 pub use targets::Targets;
 

@@ -44,20 +44,36 @@ pub struct Entry {
     pub address: SocketAddrV4,
 }
 
-/// An interface that one landscape's replicas alone are behind.
+/// An interface that one landscape's replicas alone are behind, or this machine's loopback, where what calls is
+/// taken at its word.
 #[derive(Debug)]
 pub struct Segment {
     /// The landscape.
     pub landscape: LandscapeId,
+    /// How callers come to the listener.
+    pub way: Way,
     /// Who has which address.
     pub neighbours: Arc<Neighbours>,
 }
 
+/// How callers of virtual addresses come to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The packet filter leads what is sent to a virtual address to the segment's one listener, and the kernel
+    /// knows where it was sent to.
+    Redirect,
+    /// The listener is at the address itself.
+    Straight,
+}
+
 impl Entry {
-    /// The entry of a connection that was accepted on a segment. The packet filter leads what is sent to
-    /// a virtual address to the segment's one listener, and the kernel knows where it was sent to.
+    /// The entry of a connection that was accepted on a segment.
     pub(crate) fn of<S: AsFd>(segment: &Arc<Segment>, accepted: &S) -> io::Result<Self> {
-        let address = SockRef::from(accepted).original_dst_v4()?;
+        let accepted = SockRef::from(accepted);
+        let address = match segment.way {
+            Way::Redirect => accepted.original_dst_v4()?,
+            Way::Straight => accepted.local_addr()?,
+        };
         let address = address.as_socket_ipv4().ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { segment: segment.clone(), address })
     }

@@ -2,6 +2,7 @@
 
 use crate::land::Land;
 use crate::need_network;
+use crate::support::network::program;
 use crate::support::{Router, eventually};
 
 const REDIS: &str = "exec redis-server --port 6379 --save '' --protected-mode no";
@@ -98,5 +99,38 @@ run:
         assert_eq!(answer.status, 200, "{}\n{}", answer.text(), router.log());
         let said = std::fs::read_to_string(land.site.path().join(format!("shop/said-{n}"))).unwrap();
         assert_eq!(said, format!("OK\n{n}\n"), "{name}\n{}", router.log());
+    }
+}
+
+#[test]
+fn psql_reaches_a_sleeping_postgres_at_the_first_command() {
+    need_network!("psql", "initdb", "postgres");
+    let [initdb, postgres] = ["initdb", "postgres"].map(|name| program(name).unwrap().display().to_string());
+    // It refuses to be root, and wants a user that has a name.
+    let ci = format!(
+        "schemaVersion: v0.2
+run:
+  store:
+    runAsUser: 65534
+    runAsGroup: 65534
+    steps:
+      - {{ command: \"[ -d ~/data ] || {initdb} --auth trust --username shop --no-sync ~/data\" }}
+      - {{ command: \"exec {postgres} -D ~/data -p 5432 -h 0.0.0.0 -k ''\" }}
+    network: {{ ports: [{{ port: 5432, isPublic: false }}] }}
+  client:
+    steps: [{{ command: \"psql -h store -U shop -d postgres -Atc 'select 1' >> said 2>&1; exec ./test-app\" }}]
+    network: {{ paths: [{{ port: 3000, path: / }}] }}
+"
+    );
+    let land = Land::shop("defaults: { idleAfter: 1s }", "store: { wake: onCall }", &ci);
+    let router = Router::start(&land.site);
+    // With a start that makes its files, and with one that finds them.
+    for said in ["1\n", "1\n1\n"] {
+        for service in ["store", "client"] {
+            router.await_state(service, "off");
+        }
+        let answer = router.shop("/");
+        assert_eq!(answer.status, 200, "{}\n{}", answer.text(), router.log());
+        assert_eq!(std::fs::read_to_string(land.site.path().join("shop/said")).unwrap(), said, "{}", router.log());
     }
 }

@@ -14,6 +14,7 @@ mod faults;
 mod http;
 mod isolation;
 mod land;
+mod machine;
 mod names;
 mod ports;
 mod restart;

@@ -90,6 +90,7 @@ async fn the_environment_is_exactly_what_is_listed() {
     for own in ["PWD", "SHLVL", "_"] {
         env.remove(own);
     }
+    let of_port = format!("PORT_{}", spec.primary_port);
     let expected = BTreeMap::from([
         ("HOME", state.to_str().unwrap()),
         ("GREETING", "hello"),
@@ -100,6 +101,7 @@ async fn the_environment_is_exactly_what_is_listed() {
         ("TEAM_ID", "7"),
         ("WORKSPACE_DEV_DOMAIN", "4711.localhost"),
         ("PORT", &port),
+        (&of_port, &port),
     ]);
     assert_eq!(env, expected);
     assert_eq!(std::fs::read_link(state.join("app")).unwrap(), root);

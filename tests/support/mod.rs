@@ -7,6 +7,7 @@ pub mod http;
 pub mod inside;
 pub mod load;
 pub mod network;
+pub mod user;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;

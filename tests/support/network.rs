@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -29,9 +30,16 @@ pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "\n*** SKIPPED, {why}\n");
 }
 
-fn is_there(program: &str) -> bool {
+fn is_there(name: &str) -> bool {
+    program(name).is_some()
+}
+
+/// Where a program is: also PostgreSQL's, which Debian keeps in a folder for each version.
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = versions.map(|version| version.path().join("bin"));
+    std::env::split_paths(&path).chain(versions).map(|dir| dir.join(name)).find(|program| program.is_file())
 }
 
 /// Skips a test loudly where this machine lacks what it takes.

@@ -56,7 +56,7 @@ pub(super) async fn attached(shared: Arc<Shared>, namespace: String, members: Me
         }
     };
     let pods: Api<api::Pod> = Api::namespaced(client(), &real);
-    let of_pods = watch(&shared.link, pods, all(), |change| drop(say.send(Heard::Pods(change))));
+    let of_pods = watch(&shared.link, pods, all(), |change| drop(say.send(Heard::Pods(Box::new(change)))));
     let listen = async {
         while let Some(word) = heard.recv().await {
             room.hear(word);
@@ -67,7 +67,7 @@ pub(super) async fn attached(shared: Arc<Shared>, namespace: String, members: Me
 
 enum Heard {
     Workloads(AttachKind, Change<Seen>),
-    Pods(Change<api::Pod>),
+    Pods(Box<Change<api::Pod>>),
 }
 
 /// A workload of whatever kind.
@@ -113,7 +113,7 @@ impl Room {
     fn hear(&mut self, heard: Heard) {
         match heard {
             Heard::Workloads(kind, change) => self.workloads(kind, change),
-            Heard::Pods(change) => self.pods(change),
+            Heard::Pods(change) => self.pods(*change),
         }
         self.shared.news.notify_waiters();
     }

@@ -1,5 +1,6 @@
 //! What the configuration says, told to the keepers.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ impl Rooms {
 }
 
 /// One service as configured.
-struct Entry {
+struct Service {
     /// `None` where its landscape has no good version.
     spec: Option<Arc<ServiceSpec>>,
     policy: Arc<Policy>,
@@ -64,7 +65,7 @@ impl KubernetesBackend {
     }
 
     /// Keepers of services that are attached to something else than before end: another one begins.
-    fn part_with(&self, attach: &HashMap<ServiceKey, Attach>, entries: &BTreeMap<ServiceKey, Entry>) {
+    fn part_with(&self, attach: &HashMap<ServiceKey, Attach>, entries: &BTreeMap<ServiceKey, Service>) {
         let mut mirror = self.shared.mirror.lock();
         let changed: Vec<ServiceKey> = mirror
             .kept
@@ -102,15 +103,15 @@ impl KubernetesBackend {
             same
         });
         for (namespace, members) in wanted {
-            if !rooms.0.contains_key(&namespace) {
-                let task = tokio::spawn(attached(self.shared.clone(), namespace.clone(), members.clone()));
-                rooms.0.insert(namespace, (members, task.abort_handle()));
+            if let Entry::Vacant(room) = rooms.0.entry(namespace) {
+                let task = tokio::spawn(attached(self.shared.clone(), room.key().clone(), members.clone()));
+                room.insert((members, task.abort_handle()));
             }
         }
     }
 }
 
-fn entries(settings: &Settings) -> BTreeMap<ServiceKey, Entry> {
+fn entries(settings: &Settings) -> BTreeMap<ServiceKey, Service> {
     let mut all = BTreeMap::new();
     for landscape in &settings.landscapes {
         let specs = landscape.spec.as_ref().ok();
@@ -118,7 +119,7 @@ fn entries(settings: &Settings) -> BTreeMap<ServiceKey, Entry> {
             let spec = specs.and_then(|l| l.services.get(&key.service)).filter(|s| s.runs()).cloned();
             // What runs nowhere has no workload.
             if specs.is_none() || spec.is_some() {
-                all.insert(key.clone(), Entry { spec, policy: policy.clone() });
+                all.insert(key.clone(), Service { spec, policy: policy.clone() });
             }
         }
     }

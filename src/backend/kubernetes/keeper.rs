@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SLOW: Duration = Duration::from_secs(2);
 
 /// What a keeper is told.
+#[expect(clippy::large_enum_variant, reason = "a word is moved once, into the channel's own memory")]
 pub(super) enum Word {
     /// For its rules.
     Event(Event),

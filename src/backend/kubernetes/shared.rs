@@ -17,7 +17,7 @@ use super::mirror::{Kept, List, Mirror};
 use super::objects::{Landscapes, Writer};
 use crate::backend::book::Book;
 use crate::backend::{Observation, Observer, Seen};
-use crate::config::settings::{Attach, KubernetesSettings};
+use crate::config::settings::{Attach, AttachKind, KubernetesSettings};
 use crate::landscape::{LandscapeId, ServiceKey};
 
 /// Applied or removed at a time: a start with a thousand services does not flood the API server.
@@ -40,6 +40,14 @@ pub(super) struct Shared {
     books: Mutex<HashMap<LandscapeId, Arc<Book>>>,
     observer: Observer,
     tasks: Mutex<JoinSet<()>>,
+}
+
+fn called(attach: &Attach) -> String {
+    let kind = match attach.kind {
+        AttachKind::Deployment => "Deployment",
+        AttachKind::StatefulSet => "StatefulSet",
+    };
+    format!("the {kind} {}", attach.name)
 }
 
 impl Shared {
@@ -113,7 +121,7 @@ impl Shared {
             shared: self.clone(),
             key: key.clone(),
             attach: attach.cloned(),
-            core: Core::new(attach.is_some()).shared(),
+            core: Core::new(attach.is_some()).called(attach.map(called).unwrap_or_default()).shared(),
             words: heard,
             answers: words.downgrade(),
             sources: say_sources,
@@ -129,10 +137,9 @@ impl Shared {
         self.spawn(keeper.run());
     }
 
-    /// Where an attached workload is; `""`: where ours are, while that is not known.
+    /// Where an attached workload is; `""`: in the namespace that the way to the cluster names.
     pub(super) fn namespace_of(&self, attach: &Attach) -> String {
-        let own = || self.link.now().map(|c| c.namespace.clone()).or_else(|| self.settings.load().namespace.clone());
-        attach.namespace.clone().or_else(own).unwrap_or_default()
+        attach.namespace.clone().or_else(|| self.settings.load().namespace.clone()).unwrap_or_default()
     }
 
     /// Somebody's that nobody looks after: it is left over from an earlier configuration.

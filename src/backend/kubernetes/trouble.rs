@@ -52,8 +52,8 @@ pub(super) fn image(reason: &str, message: &str) -> Failure {
 }
 
 /// A workload that should be there already is not.
-pub(super) fn missing() -> Failure {
-    backend("the workload that it is attached to is not there: see `attach` in router.yaml")
+pub(super) fn missing(workload: &str) -> Failure {
+    backend(format!("the workload that it is attached to, {workload}, is not there: make it, or correct `attach`"))
 }
 
 /// Its pod was told to go, and no reason is known.

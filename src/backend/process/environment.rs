@@ -4,11 +4,12 @@
 //!
 //! 1. `PATH`, `LANG` and `TZ` as the router has them (`PATH` and `LANG` with a usual default),
 //! 2. `HOME`,
-//! 3. the `env` of ci.yml,
-//! 4. `CS_REPLICA`, `CS_SERVER`, `WORKSPACE_ID`, `TEAM_ID`, `WORKSPACE_DEV_DOMAIN` and `PORT`: the
+//! 3. where other services are, on the machine's own network: `API_SERVICE_HOST` and `API_SERVICE_PORT`,
+//! 4. the `env` of ci.yml,
+//! 5. `CS_REPLICA`, `CS_SERVER`, `WORKSPACE_ID`, `TEAM_ID`, `WORKSPACE_DEV_DOMAIN` and `PORT`: the
 //!    host's port for the primary one, so an `env` that sets `PORT` counts only where it says the
-//!    same, which it does where the declared port is free,
-//! 5. `LANDSCAPE_ROUTER_REPLICA`, a random mark by which a replica's processes are found.
+//!    same, which it does where the declared port is free; `PORT_4000` likewise, for each declared one,
+//! 6. `LANDSCAPE_ROUTER_REPLICA`, a random mark by which a replica's processes are found.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,13 +32,16 @@ pub fn of_replica(
     spec: &ServiceSpec,
     id: ReplicaId,
     addresses: &[(u16, SocketAddr)],
+    services: Vec<(String, String)>,
     home: &str,
     token: &str,
 ) -> Vec<(String, String)> {
     let mut env = base(home);
+    env.extend(services);
     env.extend(spec.env.iter().map(|(k, v)| (k.clone(), v.text.to_string())));
     env.extend(of_workspace(&spec.home, id.ordinal, token));
     env.insert("CS_SERVER".into(), spec.key.service.to_string());
+    env.extend(addresses.iter().map(|(port, at)| (format!("PORT_{port}"), at.port().to_string())));
     let primary = addresses.iter().find(|(port, _)| *port == spec.primary_port);
     let port = primary.map_or(spec.primary_port, |(_, at)| at.port()).to_string();
     if let Some(asked) = env.insert("PORT".into(), port.clone()).filter(|asked| *asked != port) {
@@ -47,8 +51,9 @@ pub fn of_replica(
 }
 
 /// For a landscape's `prepare` or `test`, which run where its first replica does.
-pub fn of_job(landscape: &Home, home: &str, token: &str) -> Vec<(String, String)> {
+pub fn of_job(landscape: &Home, services: Vec<(String, String)>, home: &str, token: &str) -> Vec<(String, String)> {
     let mut env = base(home);
+    env.extend(services);
     env.extend(of_workspace(landscape, 0, token));
     env.into_iter().collect()
 }

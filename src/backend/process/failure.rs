@@ -169,7 +169,7 @@ fn foreign_holder(addresses: &[(u16, SocketAddr)], complains: bool) -> Option<St
         }
         if complains && *declared != at.port() {
             let own = SocketAddr::from((Ipv4Addr::LOCALHOST, *declared));
-            if let Some(holder) = listeners::holder_of(own) {
+            if let Some(holder) = listeners::holder_of(own).or_else(|| listeners::keeper_of(*declared)) {
                 let port = at.port();
                 return Some(format!("port {declared} is held by {holder}; does the service ignore PORT={port}?"));
             }
@@ -227,6 +227,16 @@ mod tests {
         assert_eq!(failure.kind, FailureKind::PortTaken);
         assert!(failure.detail.contains("ignore PORT=1?"), "{}", failure.detail);
         assert!(failure.detail.contains(&format!("pid {}", std::process::id())), "{}", failure.detail);
+    }
+
+    #[test]
+    fn who_listens_at_another_address_of_loopback_is_named_too() {
+        let listener = std::net::TcpListener::bind("127.83.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap();
+        let mut end = ending(Outcome::Exited(1), 5);
+        end.tail.push("OSError: [Errno 98] Address already in use".into());
+        let failure = of_replica(&end, &[(taken.port(), SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))]);
+        assert!(failure.detail.contains(" at 127.83.0.1; does the service ignore PORT=1?"), "{}", failure.detail);
     }
 
     #[test]

@@ -96,6 +96,7 @@ async fn start_on(attached: Option<Attached>, room: &Arc<Room>, job: &Job, token
     paths::private_dir(&dir)?;
     let logs = room.paths.job_logs(&landscape.id);
     paths::private_dir(&logs)?;
+    let told = room.told(&landscape.id, attached.as_ref());
     let since = SystemTime::now();
     let meta = Meta {
         protocol: PROTOCOL,
@@ -120,12 +121,13 @@ async fn start_on(attached: Option<Attached>, room: &Arc<Room>, job: &Job, token
         steps: steps_of(steps),
         total: count(steps),
         cwd: landscape.root.clone(),
-        env: environment::of_job(landscape, &home.to_string_lossy(), token),
+        env: environment::of_job(landscape, told.variables, &home.to_string_lossy(), token),
         user: None,
         files: room.files(),
         orphan_after_ms: millis(room.options.orphan_after),
         grace_ms: millis(GRACE),
         network: attached.as_ref().map(NetworkSpec::of),
+        hosts: told.file,
     };
     Ok((Link::start(&room.options.shim, &spec, attached.as_ref()).await?, meta))
 }

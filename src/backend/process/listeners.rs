@@ -15,6 +15,14 @@ pub fn holder_of(address: SocketAddr) -> Option<String> {
     Some(name_of_holder(&inodes).unwrap_or_else(|| UNKNOWN.to_owned()))
 }
 
+/// The same of one that keeps applications from listening there on all addresses, at whichever address it is.
+pub fn keeper_of(port: u16) -> Option<String> {
+    let listeners = listening::at(port).ok()?;
+    let address = listeners.first()?.address;
+    let inodes: Vec<u64> = listeners.iter().map(|l| l.inode).collect();
+    Some(format!("{} at {address}", name_of_holder(&inodes).unwrap_or_else(|| UNKNOWN.to_owned())))
+}
+
 /// A holder that no process shows is one that ends in this moment, whose descriptors are gone before its
 /// sockets are, or one that may not be looked into: the latter, after so long.
 const HIDDEN: Duration = Duration::from_secs(1);

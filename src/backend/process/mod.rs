@@ -43,6 +43,7 @@ use crate::backend::{
 };
 use crate::config::settings::{BackendKind, ProcessSettings};
 use crate::landscape::{ServiceKey, ServiceSpec};
+use crate::private::Hosts;
 
 pub use adopt::living_shims;
 pub use harden::harden;
@@ -68,6 +69,8 @@ pub struct ProcessOptions {
     pub control_groups: bool,
     /// Networks of landscapes, where there are any.
     pub network: Option<Arc<dyn Network>>,
+    /// What replicas on the machine's own network are told of their landscape's services.
+    pub hosts: Option<Arc<Hosts>>,
 }
 
 impl ProcessOptions {
@@ -82,6 +85,7 @@ impl ProcessOptions {
             orphan_grace: Duration::from_secs(10),
             control_groups: true,
             network: None,
+            hosts: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::cgroup::CgroupSpec;
 use super::procfs::Identity;
 use crate::backend::{Addresses, Attached, Inside, ReplicaId, Stage};
 use crate::landscape::{RunDigest, ServiceKey};
+use crate::private::HostsFile;
 
 /// Grows when a router can no longer drive an older shim.
 pub const PROTOCOL: u32 = 1;
@@ -54,6 +55,8 @@ pub struct ShimSpec {
     pub grace_ms: u64,
     /// Its own network: the descriptors of its namespaces come before this on the same socket.
     pub network: Option<NetworkSpec>,
+    /// On the machine's network, the hosts file that it is shown.
+    pub hosts: Option<HostsFile>,
 }
 
 /// The network of a replica or job with a namespace of its own.

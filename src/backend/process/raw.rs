@@ -119,13 +119,6 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Gives the calling thread mounts of its own. Only for a process of one thread.
-pub fn unshare_mounts() -> io::Result<()> {
-    // SAFETY: only the mount namespace is left; the table of descriptors stays shared, which is what the
-    // call is unsafe for.
-    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?)
-}
-
 /// Lets tasks wait for a descriptor.
 pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor moves into the result, which gives it away only after deregistering;

@@ -169,6 +169,7 @@ impl Task {
             return Err(failure::not_runnable("it has no steps".into()));
         };
         let attached = room.attach(&self.service.landscape, token).await.map_err(|e| failure::of_network(&e))?;
+        let told = room.told(&self.service.landscape, attached.as_ref());
         let addresses = match &attached {
             // In a namespace of its own every port is free.
             Some(_) => spec.all_ports().into_iter().map(|port| (port, (Ipv4Addr::LOCALHOST, port).into())).collect(),
@@ -206,12 +207,13 @@ impl Task {
             steps: steps_of(steps),
             total: count(steps),
             cwd: spec.home.root.clone(),
-            env: environment::of_replica(spec, self.id, &addresses, &home.to_string_lossy(), token),
+            env: environment::of_replica(spec, self.id, &addresses, told.variables, &home.to_string_lossy(), token),
             user,
             files: room.files(),
             orphan_after_ms: millis(room.options.orphan_after),
             grace_ms: millis(room.options.orphan_grace),
             network: attached.as_ref().map(NetworkSpec::of),
+            hosts: told.file,
         };
         let link =
             Link::start(&room.options.shim, &shim, attached.as_ref()).await.map_err(|e| failure::of_start(&e))?;

@@ -24,6 +24,7 @@ use super::{ProcessOptions, harden};
 use crate::backend::{Attached, BackendError, Goal, Network, Observation, Observer, ReplicaId, Seen};
 use crate::config::settings::{Namespaces, ProcessSettings};
 use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
+use crate::private::Told;
 
 /// Beyond the grace of `shutdown`, until the shims' last words are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -153,6 +154,12 @@ impl Room {
         let attached = network.attach(landscape).await?;
         self.homes.lock().insert(token.to_owned(), (landscape.clone(), attached.address));
         Ok(Some(attached))
+    }
+
+    /// What is told to what runs on the machine's network; what is attached to one of its own asks there.
+    pub(super) fn told(&self, landscape: &LandscapeId, attached: Option<&Attached>) -> Told {
+        let hosts = self.options.hosts.as_ref().filter(|_| attached.is_none());
+        hosts.map(|hosts| hosts.of(landscape)).unwrap_or_default()
     }
 
     /// What was found has this address, or these ports of the machine.

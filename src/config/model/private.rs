@@ -36,6 +36,11 @@ pub struct PrivateSettings {
     /// A raw TCP connection on which no byte moved for so long is ended.
     #[schemars(extend("default" = d::PRIVATE_IDLE.to_string()))]
     pub idle: Option<Positive>,
+    /// A part of loopback, such as `127.83.0.0/16`, to do with where the rights for this network are missing.
+    /// Services have addresses of it then, at which the router listens at their declared ports: those from
+    /// 1024 on, and lower ones where it may. It takes these numbers on this machine: replicas have to listen
+    /// at `PORT`. Nothing keeps landscapes apart. Default: services do not find each other there.
+    pub loopback: Option<Cidr>,
     /// Whether replicas, containers too, reach what is outside of this machine.
     #[schemars(extend("default" = true))]
     pub egress: Option<bool>,

@@ -260,6 +260,10 @@ fn networks_that_overlap_are_refused() {
             "router.yaml:1:35: error: private.subnets[1]: 10.9.4.0/24 overlaps another one of the list; remove one of them",
         ),
         (
+            "private: { loopback: 127.0.0.0/16 }",
+            "router.yaml:1:22: error: private.loopback: expected a network from /16 to /24 of loopback, beyond 127.0.0.0/16, found 127.0.0.0/16; such as 127.83.0.0/16",
+        ),
+        (
             "docker: { subnets: [10.9.4.0/24, 10.9.0.0/16] }",
             "router.yaml:1:34: error: docker.subnets[1]: 10.9.0.0/16 overlaps another one of the list; remove one of them",
         ),

@@ -75,6 +75,10 @@ fn prepare() -> io::Result<Wire> {
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").map_err(|error| {
         io::Error::new(error.kind(), format!("net.ipv4.ip_unprivileged_port_start cannot be set: {error}"))
     })?;
+    // `ping` without raw packets. A user namespace knows one group alone.
+    const PINGERS: &str = "/proc/sys/net/ipv4/ping_group_range";
+    let own = rustix::process::getegid().as_raw();
+    let _ = std::fs::write(PINGERS, "0 2147483647").or_else(|_| std::fs::write(PINGERS, format!("{own} {own}")));
     // Interfaces to come shall not announce themselves on a network that carries IPv4 alone; `lo` keeps
     // ::1. A kernel without IPv6 has nothing to switch off.
     let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");

@@ -80,14 +80,16 @@ impl Segment {
 
 /// The script that replaces whatever filters `instance` has, in one transaction.
 ///
-/// `range` holds the virtual addresses; with `egress` replicas may connect to what lies beyond this machine.
-pub fn render(instance: &str, segments: &[Segment], range: Ipv4Net, egress: bool) -> String {
+/// `here`: where programs of this machine itself, on its own network, are brought who call virtual addresses: to
+/// ports of 127.0.0.1. `range` holds the virtual addresses; with `egress` replicas may connect to what lies beyond this machine.
+pub fn render(instance: &str, segments: &[Segment], here: &[Redirect], range: Ipv4Net, egress: bool) -> String {
     let table = table_name(instance);
     let range = range.trunc();
     let mut script = format!("add table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n");
     sets(&mut script, segments);
     arrival(&mut script, segments, range);
     redirects(&mut script, segments);
+    called_here(&mut script, here);
     to_this_machine(&mut script, segments, range);
     elsewhere(&mut script, segments, range, egress);
     script.push_str("}\n");
@@ -161,6 +163,19 @@ fn redirects(script: &mut String, segments: &[Segment]) {
         let transport = name(transport);
         rule(script, &format!("dnat ip to iifname . ip daddr . {transport} dport map"), &all);
     }
+    script.push_str("  }\n");
+}
+
+/// What this machine's own programs send does not pass where segments' arrivals do. A port that a program
+/// listens at on all addresses is brought there all the same, which a socket at a virtual address could not do.
+fn called_here(script: &mut String, here: &[Redirect]) {
+    if here.is_empty() {
+        return;
+    }
+    let entry = |r: &Redirect| format!("{} . {} : 127.0.0.1 . {}", r.from.ip(), r.from.port(), r.to);
+    let all: Vec<String> = here.iter().filter(|r| r.transport == Transport::Tcp).map(entry).collect();
+    script.push_str("  chain called_here {\n    type nat hook output priority -110; policy accept;\n");
+    rule(script, "oifname \"lo\" dnat ip to ip daddr . tcp dport map", &all);
     script.push_str("  }\n");
 }
 
@@ -256,15 +271,15 @@ mod tests {
     fn only_processes_are_hidden_behind_the_machine_and_only_with_egress() {
         let segments = [segment("lr1", Kind::Process).unwrap(), segment("br-1", Kind::Docker).unwrap()];
         let range = "10.231.0.0/16".parse().unwrap();
-        let open = render("x", &segments, range, true);
+        let open = render("x", &segments, &[], range, true);
         assert!(open.contains("ip saddr { 10.232.1.0/24 } oifname != @segments masquerade"), "{open}");
-        assert!(!render("x", &segments, range, false).contains("masquerade"));
-        assert!(!render("x", &segments[1..], range, true).contains("masquerade"));
+        assert!(!render("x", &segments, &[], range, false).contains("masquerade"));
+        assert!(!render("x", &segments[1..], &[], range, true).contains("masquerade"));
     }
 
     #[test]
     fn the_old_filters_go_in_the_same_transaction() {
-        let script = render("x", &[], "10.231.0.0/16".parse().unwrap(), true);
+        let script = render("x", &[], &[], "10.231.0.0/16".parse().unwrap(), true);
         assert!(script.starts_with(&removal("x")), "{script}");
     }
 

@@ -5,13 +5,13 @@ use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// Listens at `at` for what comes by the interface `device`, and for nothing else: not for another
-/// bridge's replicas, not for the machine's own processes.
+/// Listens at `at` for what comes by the interface `device`, if one is given, and for nothing else: not for
+/// another bridge's replicas, not for the machine's own processes.
 ///
 /// A listener at a port collides with any socket of this machine that is bound to the same port of all
 /// addresses, whichever comes second. With port 0 it gets a port that nobody asks for, and a
 /// [`Redirect`](super::filter::Redirect) brings callers of the declared port there.
-pub fn listen_tcp(device: &str, at: SocketAddrV4, backlog: i32) -> io::Result<TcpListener> {
+pub fn listen_tcp(device: Option<&str>, at: SocketAddrV4, backlog: i32) -> io::Result<TcpListener> {
     let socket = bound(device, at, Type::STREAM, Protocol::TCP)?;
     socket.listen(backlog)?;
     Ok(socket.into())
@@ -19,19 +19,21 @@ pub fn listen_tcp(device: &str, at: SocketAddrV4, backlog: i32) -> io::Result<Tc
 
 /// The same for datagrams. Answers leave by the address at which the socket is bound.
 pub fn bind_udp(device: &str, at: SocketAddrV4) -> io::Result<UdpSocket> {
-    bound(device, at, Type::DGRAM, Protocol::UDP).map(Into::into)
+    bound(Some(device), at, Type::DGRAM, Protocol::UDP).map(Into::into)
 }
 
-fn bound(device: &str, at: SocketAddrV4, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+fn bound(device: Option<&str>, at: SocketAddrV4, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, kind.nonblocking().cloexec(), Some(protocol))?;
-    socket.bind_device(Some(device.as_bytes()))?;
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
+    }
     if kind == Type::STREAM {
         // Connections of an earlier listener that are on their way out do not keep the port.
         socket.set_reuse_address(true)?;
     }
     socket.bind(&SocketAddr::V4(at).into()).map_err(|error| {
-        let kind = error.kind();
-        io::Error::new(kind, format!("cannot bind {at} on {device}: {error}"))
+        let on = device.map(|device| format!(" on {device}")).unwrap_or_default();
+        io::Error::new(error.kind(), format!("cannot bind {at}{on}: {error}"))
     })?;
     Ok(socket)
 }

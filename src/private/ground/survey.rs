@@ -156,7 +156,7 @@ fn try_filters() -> Result<(), Lack> {
             Segment::new("br-probe", gateway, Kind::Docker)?,
         ];
         let range = Ipv4Net::new(*from.ip(), 24).map_err(io::Error::other)?;
-        nft::apply(&filter::render("probe", &segments, range, true))
+        nft::apply(&filter::render("probe", &segments, &[redirect(Transport::Tcp)], range, true))
     };
     attempt().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {

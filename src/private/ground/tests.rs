@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSo
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Protocol, Socket, Type};
+
 use super::filter::{Kind, Redirect, Segment, Transport, render};
 use super::*;
 
@@ -79,7 +81,7 @@ fn ground() -> Ground {
 
 fn fence(landscapes: &[&Landscape], egress: bool) {
     let segments: Vec<Segment> = landscapes.iter().map(|landscape| landscape.segment(Kind::Process)).collect();
-    apply(&render("test", &segments, net(RANGE), egress)).unwrap();
+    apply(&render("test", &segments, &[], net(RANGE), egress)).unwrap();
 }
 
 /// Answers every connection with the caller's address.
@@ -222,6 +224,27 @@ fn a_replica_has_its_address_low_ports_and_a_way_out_from_its_first_moment() {
         assert_eq!(start.trim(), "0");
         assert!(attach(&shop.bridge, shop.gateway.trunc(), shop.gateway.addr(), "lrtx").is_err());
         assert!(attach("nobridge", shop.gateway.trunc(), shop.address(1), "lrtx").is_err());
+    });
+}
+
+#[test]
+fn a_replica_may_ask_for_an_echo_without_raw_packets() {
+    on_a_machine(|| {
+        let ground = ground();
+        let shop = Landscape::new(&ground, "shop", SHOP);
+        let outside = outside();
+        fence(&[&shop], true);
+        let heard = shop.replica(0).enter(|| {
+            // As `ping` makes it that has no capability.
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4))?;
+            socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+            socket.connect(&SocketAddr::from(([203, 0, 113, 2], 0)).into())?;
+            socket.send(&[8, 0, 0, 0, 0, 0, 0, 1])?;
+            let mut answer = [0; 64];
+            (&socket).read(&mut answer).map(|_| answer[0])
+        });
+        assert_eq!(heard.unwrap().unwrap(), 0, "an echo");
+        drop(outside);
     });
 }
 

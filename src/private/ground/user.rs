@@ -63,12 +63,14 @@ pub fn survey() -> Survey {
     }
     let answer = Command::new("/proc/self/exe").arg(SURVEY).stdin(Stdio::null()).stderr(Stdio::null()).output();
     let survey = answer.and_then(|output| Ok(serde_json::from_slice(&output.stdout)?));
-    survey.unwrap_or_else(|error| {
-        Survey::without(Lack::new(
-            format!("whether user namespaces are allowed here cannot be tried ({error})"),
-            "see that the router's program can be started by the router's user",
-        ))
-    })
+    survey.unwrap_or_else(|error| Survey::without(cannot_be_tried(&error)))
+}
+
+pub(super) fn cannot_be_tried(error: &io::Error) -> Lack {
+    Lack::new(
+        format!("whether user namespaces are allowed here cannot be tried ({error})"),
+        "see that the router's program can be started by the router's user",
+    )
 }
 
 /// What cannot be had without rights on the machine's own network.
@@ -80,7 +82,7 @@ pub fn no_egress() -> Lack {
 }
 
 /// Who must not be in a user namespace.
-fn unfit() -> Option<Lack> {
+pub(super) fn unfit() -> Option<Lack> {
     let remedy = "run the router as a user of its own";
     let uid = geteuid();
     if uid.is_root() {
@@ -113,7 +115,7 @@ pub fn survey_main() -> ExitCode {
 }
 
 /// Who forbids it is not told; what can be read says where to look first.
-fn forbidden(error: &io::Error) -> Lack {
+pub(super) fn forbidden(error: &io::Error) -> Lack {
     Lack::new(
         format!("user namespaces cannot be used here ({error})"),
         remedy(|path| std::fs::read_to_string(path).ok()),

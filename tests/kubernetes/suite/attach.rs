@@ -21,7 +21,7 @@ fn rig(town: Town, kind: &str, replicas: u32, settings: &str) -> Rig {
 /// What of an object was not written by its maker, a controller or a scaler.
 fn foreign_writes(object: &Value) -> Vec<String> {
     let all = object.list("/metadata/managedFields").iter();
-    let router = all.filter(|m| m.text("/manager").contains("landscape-router"));
+    let router = all.filter(|m| m.text("/manager") == "landscape-router");
     let bad = router.filter(|m| m["fieldsV1"] != json!({ "f:spec": { "f:replicas": {} } }));
     bad.map(Value::to_string).collect()
 }
@@ -118,7 +118,9 @@ fn a_workload_that_is_not_there_is_told() {
     let router = Router::start(&rig.site);
     let answer = router.shop("/");
     assert_eq!(answer.status, 503, "{}", answer.text());
-    rig.eventually("the reason", &router, || router.service("web").to_string().contains("theirs"));
+    rig.eventually("the reason", &router, || {
+        Rig::failure(&router, "web", "detail").contains("attached to is not there")
+    });
     rig.town.create("deployments", &deployment("theirs", 0, &[])).good();
     rig.eventually("its coming", &router, || router.shop("/").status == 200);
 }

@@ -69,7 +69,7 @@ fn a_crash_loop() {
 fn a_pod_without_room() {
     let text = ci(&[service("web", 1, "/", "    plan: huge\n")]);
     let settings = format!(
-        "{LONG_HOLD}\nplans: {{ default: {{ cpu: 1, memory: 64MiB, maxReplicas: 10 }}, huge: {{ cpu: 100000, memory: 64MiB, maxReplicas: 10 }} }}"
+        "{LONG_HOLD}\nplans: {{ default: {{ cpu: 1, memory: 64MiB, maxReplicas: 10 }}, huge: {{ cpu: 1024, memory: 64MiB, maxReplicas: 10 }} }}"
     );
     let rig = Rig::new(&settings, &text);
     let router = Router::start(&rig.site);

@@ -165,6 +165,8 @@ pub struct Core {
     attached: bool,
     /// Other routers use the same pods: the count is never lowered for what is wanted here alone.
     shared: bool,
+    /// What people call the workload that is not ours.
+    called: String,
     declared: Option<Declared>,
     left: bool,
     /// `None` before the first look.
@@ -208,6 +210,7 @@ impl Core {
         Self {
             attached,
             shared: false,
+            called: String::new(),
             declared: None,
             left: false,
             workload: None,
@@ -235,6 +238,11 @@ impl Core {
     pub fn shared(mut self) -> Self {
         self.shared = true;
         self
+    }
+
+    /// What people call the workload that is not ours: `the Deployment shop-api`.
+    pub fn called(self, called: String) -> Self {
+        Self { called, ..self }
     }
 
     /// Takes an event and tells what is to be done about it.

@@ -95,7 +95,7 @@ impl Core {
             return self.end_homeless(&failure);
         }
         let failure = match (self.there(), self.attached) {
-            (None, true) => trouble::missing(),
+            (None, true) => trouble::missing(&self.called),
             (Some(there), _) if self.writing == Writing::Nothing && self.known.is_some_and(|k| k > 0) => {
                 match &there.refusal {
                     Some(failure) => failure.clone(),

@@ -29,7 +29,7 @@ use crate::private::ground::keep_hub;
 pub fn shim_main() -> ExitCode {
     match prepare() {
         // What the replica's network hangs on is kept until its end.
-        Ok(Some((spec, router, _hub))) => match run::run(spec, router) {
+        Ok(Some(Prepared { spec, router, _hub, problems })) => match run::run(spec, router, problems) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 // Nobody reads this but a person who looks for the reason.
@@ -48,8 +48,16 @@ pub fn shim_main() -> ExitCode {
     }
 }
 
+/// What there is to do.
+struct Prepared {
+    spec: protocol::ShimSpec,
+    router: UnixStream,
+    _hub: Option<OwnedFd>,
+    problems: Vec<String>,
+}
+
 /// Leaves everything of the router behind and reads what to run.
-fn prepare() -> io::Result<Option<(protocol::ShimSpec, UnixStream, Option<OwnedFd>)>> {
+fn prepare() -> io::Result<Option<Prepared>> {
     let stdin = io::stdin();
     let Ok(kind) = rustix::net::sockopt::socket_type(stdin.as_fd()) else { return Ok(None) };
     if kind != rustix::net::SocketType::STREAM {
@@ -75,9 +83,15 @@ fn prepare() -> io::Result<Option<(protocol::ShimSpec, UnixStream, Option<OwnedF
             capabilities::give_up()?;
         }
     }
+    let mut problems = Vec::new();
+    if let Some(hosts) = &spec.hosts
+        && let Err(e) = hosts.sight.show(&hosts.path, &spec.dir)
+    {
+        problems.push(format!("it finds other services by variables, and not by name: {e}"));
+    }
     if let Some((soft, hard)) = spec.files {
         rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: Some(hard) })?;
     }
-    let hub = given.and_then(|given| given.hub).map(keep_hub).transpose()?;
-    Ok(Some((spec, router, hub)))
+    let _hub = given.and_then(|given| given.hub).map(keep_hub).transpose()?;
+    Ok(Some(Prepared { spec, router, _hub, problems }))
 }

@@ -5,12 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, move_into_link_name_space};
 
 use crate::backend::process::protocol::NetworkSpec;
-use crate::backend::process::raw;
 use crate::capabilities;
+use crate::private::ground::{own_mounts, show};
 
 /// What programs read to find names. `nsswitch.conf` keeps the machine's own ways of asking, a daemon's
 /// for example, from answering for our names.
@@ -35,16 +34,14 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 /// Enters the namespace, for good. `dir`: a folder for the files.
 pub fn enter(namespace: &OwnedFd, spec: &NetworkSpec, dir: &Path) -> io::Result<()> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-    raw::unshare_mounts()?;
-    // What is mounted here is not seen outside; what is mounted outside later is seen here.
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+    own_mounts()?;
     for (name, at) in FILES {
         // A file that the system does not have is not looked for either.
         let Ok(there) = std::fs::read_to_string(at) else { continue };
         let ours = dir.join(name);
         std::fs::write(&ours, contents(name, spec, &there))?;
         std::fs::set_permissions(&ours, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        mount_bind(&ours, at).map_err(|e| io::Error::new(e.kind(), format!("{at}: {e}")))?;
+        show(&ours, at)?;
     }
     match capabilities::bound(KEPT) {
         // Without the right to, this user is not root, and what is started has none anyway.

@@ -17,24 +17,24 @@ use crate::backend::process::procfs::Identity;
 use crate::backend::process::protocol::{Command, Outcome, ShimSpec};
 
 /// Runs the replica to its end and removes what it had in `state`.
-pub fn run(spec: ShimSpec, router: UnixStream) -> io::Result<()> {
+/// `problems`: what went wrong already, and is to be told.
+pub fn run(spec: ShimSpec, router: UnixStream, problems: Vec<String>) -> io::Result<()> {
     // One thread: it starts in microseconds, and nothing else reaps our children.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let dir = spec.dir.clone();
-    let result = LocalSet::new().block_on(&runtime, supervise(spec, router));
+    let result = LocalSet::new().block_on(&runtime, supervise(spec, router, problems));
     match std::fs::remove_dir_all(&dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => result.and(Err(e)),
         _ => result,
     }
 }
 
-async fn supervise(mut spec: ShimSpec, router: UnixStream) -> io::Result<()> {
+async fn supervise(mut spec: ShimSpec, router: UnixStream, mut problems: Vec<String>) -> io::Result<()> {
     let mut children = signal(SignalKind::child())?;
     let mut end = signal(SignalKind::terminate())?;
     router.set_nonblocking(true)?;
     let first = tokio::net::UnixStream::from_std(router)?;
 
-    let mut problems = Vec::new();
     spec.meta.shim = Some(Identity::of(std::process::id())?);
     // Without a folder nobody could find this replica, or someone already cleaned it up.
     let listener = match control::listen(&spec.dir) {

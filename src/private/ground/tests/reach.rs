@@ -26,9 +26,9 @@ fn a_virtual_address_answers_on_its_own_segment_alone() {
         let (shop, blog) = (Landscape::new(&ground, "shop", SHOP), Landscape::new(&ground, "blog", BLOG));
         let (customer, stranger) = (shop.replica(0), blog.replica(0));
         fence(&[&shop, &blog], true);
-        serve(listen_tcp(&shop.bridge, at(VIP, 3000), 16).unwrap());
+        serve(listen_tcp(Some(&shop.bridge), at(VIP, 3000), 16).unwrap());
         // Each landscape has its own at the same place.
-        let own = listen_tcp(&blog.bridge, at(VIP, 3001), 16).unwrap();
+        let own = listen_tcp(Some(&blog.bridge), at(VIP, 3001), 16).unwrap();
         serve(own);
         let seen = call_from(&customer, at(VIP, 3000)).unwrap();
         assert!(seen.starts_with("10.232.1.2:"), "{seen}");
@@ -80,9 +80,9 @@ fn a_declared_port_that_this_machine_uses_too_is_served_by_redirect() {
         let replica = shop.replica(0);
         let host = TcpListener::bind("0.0.0.0:5432").unwrap();
         serve(host);
-        let taken = listen_tcp(&shop.bridge, at(VIP, 5432), 16).unwrap_err();
+        let taken = listen_tcp(Some(&shop.bridge), at(VIP, 5432), 16).unwrap_err();
         assert_eq!(taken.kind(), ErrorKind::AddrInUse);
-        let listener = listen_tcp(&shop.bridge, at(VIP, 0), 16).unwrap();
+        let listener = listen_tcp(Some(&shop.bridge), at(VIP, 0), 16).unwrap();
         let names = bind_udp(&shop.bridge, at(shop.gateway.addr(), 0)).unwrap();
         let redirects = vec![
             Redirect { transport: Transport::Tcp, from: at(VIP, 5432), to: listener.local_addr().unwrap().port() },
@@ -100,7 +100,7 @@ fn a_declared_port_that_this_machine_uses_too_is_served_by_redirect() {
             &["add table ip engine; add chain ip engine pre { type nat hook prerouting priority dstnat; }; \
              add rule ip engine pre fib daddr type local tcp dport { 5432, 5433 } dnat to 10.232.1.2:1"],
         );
-        apply(&render("test", &[segment], net(RANGE), true)).unwrap();
+        apply(&render("test", &[segment], &[], net(RANGE), true)).unwrap();
         let seen = call_from(&replica, at(VIP, 5432)).unwrap();
         assert!(seen.starts_with("10.232.1.2:"), "{seen}");
         assert_eq!(call_from(&replica, at(VIP, 5433)), Err(ErrorKind::ConnectionRefused));
@@ -141,7 +141,7 @@ fn a_borrowed_address_is_nobodys() {
         let (shop, blog) = (Landscape::new(&ground, "shop", SHOP), Landscape::new(&ground, "blog", BLOG));
         let replica = shop.replica(0);
         fence(&[&shop, &blog], true);
-        serve(listen_tcp(&shop.bridge, at(VIP, 3000), 16).unwrap());
+        serve(listen_tcp(Some(&shop.bridge), at(VIP, 3000), 16).unwrap());
         let names = bind_udp(&shop.bridge, at(shop.gateway.addr(), 53)).unwrap();
         assert!(call_from(&replica, at(VIP, 3000)).is_ok());
         replica
@@ -176,7 +176,7 @@ fn the_outside_is_reached_by_translation_when_allowed_and_reaches_nobody() {
         let metadata = at(Ipv4Addr::new(169, 254, 169, 254), 80);
         assert!(call_from(&replica, metadata).is_err());
         assert!(call_from(&outside, at(blog.address(0), 3000)).is_err());
-        serve(listen_tcp(&shop.bridge, at(VIP, 3000), 16).unwrap());
+        serve(listen_tcp(Some(&shop.bridge), at(VIP, 3000), 16).unwrap());
         assert_eq!(call_from(&outside, at(VIP, 3000)), Err(ErrorKind::ConnectionRefused));
         fence(&[&shop, &blog], false);
         assert_eq!(call_from(&replica, internet), Err(ErrorKind::ConnectionRefused));
@@ -200,12 +200,12 @@ fn containers_of_one_network_are_kept_apart_by_filters_where_bridges_pass_throug
         }
         serve_in(&one, 3000);
         assert!(call_from(&two, at(shop.address(0), 3000)).is_ok());
-        let listener = listen_tcp(&shop.bridge, at(VIP, 0), 16).unwrap();
+        let listener = listen_tcp(Some(&shop.bridge), at(VIP, 0), 16).unwrap();
         let to = listener.local_addr().unwrap().port();
         serve(listener);
         let redirects = vec![Redirect { transport: Transport::Tcp, from: at(VIP, 5432), to }];
         let segment = shop.segment(Kind::Docker).redirecting(redirects);
-        apply(&render("test", &[segment], net(RANGE), true)).unwrap();
+        apply(&render("test", &[segment], &[], net(RANGE), true)).unwrap();
         assert!(call_from(&two, at(shop.address(0), 3000)).is_err());
         assert!(call_from(&two, at(VIP, 5432)).is_ok());
     });
@@ -214,8 +214,8 @@ fn containers_of_one_network_are_kept_apart_by_filters_where_bridges_pass_throug
 #[test]
 fn filters_without_segments_and_with_hundreds_are_understood() {
     on_a_machine(|| {
-        apply(&render("test", &[], net(RANGE), false)).unwrap();
-        apply(&render("test", &[], net(RANGE), true)).unwrap();
+        apply(&render("test", &[], &[], net(RANGE), false)).unwrap();
+        apply(&render("test", &[], &[], net(RANGE), true)).unwrap();
         let segment = |number: u8| {
             let gateway = Ipv4Net::new(Ipv4Addr::new(10, 232, number, 1), 24).unwrap();
             let redirect = |port| Redirect { transport: Transport::Tcp, from: at(VIP, port), to: port + 1 };
@@ -224,9 +224,29 @@ fn filters_without_segments_and_with_hundreds_are_understood() {
                 .redirecting((1..20).map(redirect).collect())
         };
         let segments: Vec<Segment> = (0..200).map(segment).collect();
-        apply(&render("test", &segments, net(RANGE), true)).unwrap();
+        apply(&render("test", &segments, &[], net(RANGE), true)).unwrap();
         apply(&filter::removal("test")).unwrap();
         apply(&filter::removal("test")).unwrap();
         assert_eq!(run("nft", &["list", "ruleset"]), "");
+    });
+}
+
+#[test]
+fn this_machines_own_programs_are_brought_to_where_the_router_says() {
+    on_a_machine(|| {
+        let _ground = ground();
+        // As a replica on the machine's network does: whichever of the two is there first.
+        serve(TcpListener::bind("0.0.0.0:3000").unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap().port();
+        let here = [Redirect { transport: Transport::Tcp, from: at(VIP, 3000), to }];
+        apply(&render("test", &[], &here, net(RANGE), true)).unwrap();
+        let mut caller = TcpStream::connect(at(VIP, 3000)).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let asked = socket2::SockRef::from(&accepted).original_dst_v4().unwrap();
+        assert_eq!(asked.as_socket_ipv4(), Some(at(VIP, 3000)));
+        drop(accepted);
+        assert_eq!(caller.read(&mut [0; 8]).unwrap(), 0, "it was not the other's connection");
+        assert!(call(at(Ipv4Addr::LOCALHOST, 3000)).is_ok(), "nobody else is led astray");
     });
 }
