@@ -163,6 +163,7 @@ impl Core {
 
     pub(super) fn failed(&mut self, problem: Problem) {
         let writing = std::mem::replace(&mut self.writing, Writing::Nothing);
+        self.said = Default::default();
         match problem {
             Problem::Away => {
                 if let Writing::Count(count) = writing {
