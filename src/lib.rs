@@ -8,6 +8,7 @@ pub mod backend;
 pub mod balance;
 mod capabilities;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 mod descriptors;
 pub mod landscape;

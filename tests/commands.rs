@@ -64,7 +64,7 @@ impl Model for Router {
     fn router(&self) -> RouterView {
         let at = SystemTime::UNIX_EPOCH;
         let config = ConfigHealth { file: "router.yaml".into(), ok: !self.broken, at, mistakes: vec![] };
-        RouterView { version: "0", started: at, config }
+        RouterView { version: "0", started: at, config, cluster: None }
     }
 
     fn readiness(&self) -> Result<(), String> {

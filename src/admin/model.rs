@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::EventLog;
 use crate::backend::{BackendError, LogLine, LogQuery};
+use crate::cluster::ClusterStatus;
 use crate::landscape::{ServiceKey, ServiceSpec, Workload};
 use crate::lifecycle::{Command, CommandError, ServiceStatus, Why};
 use crate::observe::calls::CallerView;
@@ -103,6 +104,9 @@ pub struct RouterView {
     pub started: SystemTime,
     /// Its configuration.
     pub config: ConfigHealth,
+    /// The routers that serve the same landscapes, this one among them, where services run on Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<ClusterStatus>>,
 }
 
 /// How the last reading of the configuration went.

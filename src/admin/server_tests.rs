@@ -80,7 +80,7 @@ impl Model for Fake {
     fn router(&self) -> RouterView {
         let config =
             ConfigHealth { file: "router.yaml".into(), ok: true, at: SystemTime::UNIX_EPOCH, mistakes: vec![] };
-        RouterView { version: "1.2.3", started: SystemTime::UNIX_EPOCH, config }
+        RouterView { version: "1.2.3", started: SystemTime::UNIX_EPOCH, config, cluster: None }
     }
 
     fn readiness(&self) -> Result<(), String> {

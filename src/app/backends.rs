@@ -3,12 +3,13 @@
 //! from the start where an earlier router used it: what that one left has to be looked through, though
 //! nothing may ask for Docker any more.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::cluster::Routers;
 use super::private::Private;
 use super::router::landscape_ids;
 use crate::backend::docker::DockerBackend;
@@ -25,6 +26,8 @@ const DOCKER_USED: &str = "docker-used";
 pub struct Backends {
     process: Arc<ProcessBackend>,
     docker: Mutex<Option<Arc<DockerBackend>>>,
+    /// Where services run on Kubernetes.
+    routers: OnceLock<Routers>,
     kubernetes: Mutex<Option<Arc<KubernetesBackend>>>,
     instance: String,
     for_containers: Option<Arc<dyn Network>>,
@@ -53,6 +56,7 @@ impl Backends {
         let backends = Self {
             process,
             docker: Mutex::default(),
+            routers: OnceLock::new(),
             kubernetes: Mutex::default(),
             instance: instance.to_owned(),
             for_containers,
@@ -78,6 +82,7 @@ impl Backends {
             let (observer, observations) = mpsc::unbounded_channel();
             let new = Arc::new(KubernetesBackend::new(settings, observer));
             lifecycle.connect(new.clone(), observations);
+            self.routers.get_or_init(|| Routers::start(settings, lifecycle));
             new
         });
         kubernetes.clone()
@@ -105,6 +110,11 @@ impl Backends {
         docker.clone()
     }
 
+    /// This router as one of several, if anything runs on Kubernetes.
+    pub fn routers(&self) -> Option<&Routers> {
+        self.routers.get()
+    }
+
     /// The backend of this kind, if anything has asked for it.
     pub fn running(&self, kind: BackendKind) -> Option<Arc<dyn Backend>> {
         match kind {
@@ -117,6 +127,9 @@ impl Backends {
     /// Takes new settings, for what is started from now on.
     pub async fn configure(&self, settings: &Settings) {
         self.process.configure(settings.process.clone());
+        if let Some(routers) = self.routers() {
+            routers.configure(settings);
+        }
         let docker = self.docker.lock().clone();
         if let Some(docker) = docker {
             docker.reconfigure(settings.docker.clone(), &landscape_ids(settings)).await;
@@ -133,6 +146,17 @@ impl Backends {
             BackendKind::Process => true,
             BackendKind::Docker => settings.docker.on_exit == OnExit::Stop,
             BackendKind::Kubernetes => settings.kubernetes.on_exit == OnExit::Stop,
+        }
+    }
+
+    /// What the last router leaves behind is nobody's: it may end with it.
+    pub fn leave_nothing(&self, settings: &Settings) {
+        let kubernetes = self.kubernetes.lock().clone();
+        let alone = self.routers().is_none_or(Routers::is_alone);
+        if let Some(kubernetes) =
+            kubernetes.filter(|_| alone && Self::end_with_router(BackendKind::Kubernetes, settings))
+        {
+            kubernetes.alone();
         }
     }
 

@@ -5,6 +5,7 @@
 //! [`crate::listen`] forward requests; everything else runs on the control runtime made here.
 
 mod backends;
+mod cluster;
 mod model;
 mod names;
 mod private;
@@ -290,8 +291,12 @@ impl Running {
         let deadline = drain_timeout(&settings);
         let mut signals = self.signals;
         let orderly = async {
+            router.backends.leave_nothing(&settings);
             let stops = |kind| Backends::end_with_router(kind, &settings);
             tokio::join!(router.listeners.drain(deadline, Quiet::Ended), router.lifecycle.shutdown(stops));
+            if let Some(routers) = router.backends.routers() {
+                routers.end().await;
+            }
             router.backends.shutdown(&settings, stop_grace(&settings)).await;
             if let Some(private) = &router.private {
                 private.end(!Backends::end_with_router(BackendKind::Docker, &settings)).await;

@@ -9,6 +9,7 @@ use super::router::Router;
 use super::routes::Served;
 use crate::admin::{EventLog, LandscapeView, Model, PrivateView, Refused, Reloaded, RouterView, ServiceView};
 use crate::backend::{Backend, LogLine, LogQuery};
+use crate::cluster::ClusterStatus;
 use crate::config::settings::{BackendKind, LandscapeSettings, Settings};
 use crate::landscape::{ServiceKey, ServiceSpec};
 use crate::lifecycle::Command;
@@ -91,6 +92,7 @@ impl Model for Router {
             version: env!("CARGO_PKG_VERSION"),
             started: self.stats.started(),
             config: self.health.lock().clone(),
+            cluster: self.backends.routers().map(|routers| routers.status()),
         }
     }
 
@@ -152,5 +154,9 @@ impl Source for Router {
         let mut all: Vec<Sample> = served.iter().map(sample).collect();
         all.sort_by(|a, b| a.key.cmp(&b.key));
         all
+    }
+
+    fn cluster(&self) -> Option<Arc<ClusterStatus>> {
+        self.backends.routers().map(|routers| routers.status())
     }
 }

@@ -141,11 +141,13 @@ impl Router {
             let Ok(spec) = &landscape.spec else { continue };
             for (key, policy) in &landscape.policies {
                 let Some(service) = spec.services.get(&key.service).filter(|s| s.runs()) else { continue };
+                let backend = self.backends.of(policy.backend, settings, &self.lifecycle);
                 setups.push(ServiceSetup {
                     spec: service.clone(),
                     policy: policy.clone(),
                     landscape: spec.clone(),
-                    backend: self.backends.of(policy.backend, settings, &self.lifecycle),
+                    backend,
+                    voice: self.backends.routers().and_then(|routers| routers.voice(policy)),
                 });
             }
         }

@@ -16,6 +16,17 @@ pub(super) struct Overview {
 pub(super) struct Router {
     pub version: String,
     pub config: Config,
+    pub cluster: Option<Cluster>,
+}
+
+/// Several routers as one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Cluster {
+    pub identity: String,
+    pub leader: Option<String>,
+    pub routers: Vec<String>,
+    pub cut_off: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::api::{Landscape, Overview, Service, Status};
+use super::api::{Cluster, Landscape, Overview, Service, Status};
 use super::client::Client;
 use super::propose;
 use super::remote::{Failure, Name, Remote, path, run};
@@ -83,6 +83,9 @@ fn text(overview: &Overview, out: &Out) -> String {
     for mistake in &config.mistakes {
         text.push_str(&format!("  {}\n", tame(mistake)));
     }
+    if let Some(cluster) = &overview.router.cluster {
+        text.push_str(&routers(cluster, out));
+    }
     if overview.landscapes.is_empty() {
         text.push_str("No landscapes.\n");
     }
@@ -109,6 +112,24 @@ fn text(overview: &Overview, out: &Out) -> String {
     }
     if rows.len() > 1 {
         text.push_str(&table(out, &rows));
+    }
+    text
+}
+
+/// Who they are, where there are several, or this one has lost the others.
+fn routers(cluster: &Cluster, out: &Out) -> String {
+    let mut text = String::new();
+    if cluster.cut_off {
+        let line = "This router cannot renew its Lease: it serves on, and nothing is switched off here.";
+        text.push_str(&format!("{}\n", out.paint(Tone::Bad, line)));
+    }
+    if cluster.routers.len() > 1 {
+        let named = cluster.routers.iter().map(|name| match () {
+            () if Some(name) == cluster.leader.as_ref() => format!("{} (leads)", tame(name)),
+            () => tame(name),
+        });
+        let named: Vec<String> = named.collect();
+        text.push_str(&format!("Routers: {}; this is {}\n", named.join(", "), tame(&cluster.identity)));
     }
     text
 }

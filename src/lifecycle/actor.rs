@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::consent::{Voice, Word};
 use super::events::{LifeEvent, What};
 use super::follower::Follower;
 use super::handles::Handles;
@@ -58,6 +59,8 @@ pub(super) struct Parts {
     pub config: Config,
     pub backend: Arc<dyn Backend>,
     pub prober: Arc<Prober>,
+    /// Where the replicas are other routers', too.
+    pub voice: Option<Voice>,
     pub landscape: Arc<Landscape>,
     pub ledger: Arc<Ledger>,
     pub events: broadcast::Sender<LifeEvent>,
@@ -72,6 +75,7 @@ pub(super) struct Actor {
     service: Arc<Service>,
     machine: Machine,
     backend: Arc<dyn Backend>,
+    voice: Option<Voice>,
     landscape: Arc<Landscape>,
     ledger: Arc<Ledger>,
     events: broadcast::Sender<LifeEvent>,
@@ -94,16 +98,19 @@ pub(super) struct Actor {
 
 impl Actor {
     pub fn new(parts: Parts) -> Self {
-        let Parts { service, config, backend, prober, landscape, ledger, events, to_self, inbox, state, done } = parts;
+        let Parts { service, config, backend, prober, voice, landscape, ledger, events, to_self, inbox, state, done } =
+            parts;
         // Greater than any generation of earlier routers, unless the clock went back: then what they
         // left is found, and counts.
         let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
         let machine = Machine::new(config, backend.abilities(), micros as u64, Instant::now());
+        let machine = if voice.is_some() { machine.shared() } else { machine };
         let probes = Probes::new(prober, backend.clone(), to_self.clone());
         Self {
             service,
             machine,
             backend,
+            voice,
             landscape,
             ledger,
             events,
@@ -291,11 +298,19 @@ impl Actor {
             Effect::ColdStartEnded { failed } => {
                 self.service.stats.cold_start(if failed { ColdStart::Failed } else { ColdStart::Cancelled });
             }
+            Effect::Say(word) => self.say(word),
             Effect::Tell(what) => self.tell(what),
             // Noted with the moment, before it was shown.
             Effect::Failing => {}
             Effect::FetchLogTail => self.fetch_log_tail(),
             Effect::Done => self.over = true,
+        }
+    }
+
+    fn say(&self, word: Word) {
+        if let Some(voice) = &self.voice {
+            // A failed send: the router is ending.
+            drop(voice.send((self.service.key().clone(), word)));
         }
     }
 
@@ -384,6 +399,7 @@ impl Drop for Actor {
         if !self.handed {
             self.service.shut_if_open(Refusal::ShuttingDown);
         }
+        self.say(Word::Left);
         self.landscape.leave(&self.service.key().service, &self.to_self);
         self.ledger.note(self.service.key(), None, &self.to_self);
         self.done.cancel();

@@ -4,6 +4,7 @@ mod actor;
 mod adoption;
 mod budget;
 mod command;
+pub mod consent;
 pub mod events;
 #[cfg(test)]
 pub(crate) mod fixtures;

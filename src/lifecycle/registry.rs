@@ -12,6 +12,7 @@ use super::actor::{Actor, First, Input, Parts};
 use super::adoption::Adoption;
 use super::budget::GateBudget;
 use super::command::Handle;
+use super::consent::{Order, Voice};
 use super::events::{LifeEvent, What};
 use super::follower::Follower;
 use super::landscape::Landscape;
@@ -42,6 +43,9 @@ pub struct ServiceSetup {
     pub landscape: Arc<LandscapeSpec>,
     /// Who runs it.
     pub backend: Arc<dyn Backend>,
+    /// Where other routers have the same replicas: the way to them. What they say comes by
+    /// [`Lifecycle::order`].
+    pub voice: Option<Voice>,
 }
 
 /// What the lifecycles of all services share.
@@ -223,6 +227,7 @@ impl Lifecycle {
             config: config_of(&setup, &landscape),
             backend: setup.backend,
             prober: inner.prober.clone(),
+            voice: setup.voice,
             landscape,
             ledger: inner.ledger.clone(),
             events: inner.events.clone(),
@@ -250,6 +255,16 @@ impl Lifecycle {
         });
         tokio::spawn(actor.run(First { found, trouble }));
         service
+    }
+
+    /// Tells a service what all routers that share it have come to.
+    pub fn order(&self, key: &ServiceKey, order: Order) {
+        let its = |h: &&Handle| h.service.key() == key && !h.done.is_cancelled();
+        let ending = self.inner.ending.lock().iter().find(its).cloned();
+        if let Some(handle) = ending.or_else(|| self.get(key)) {
+            // A failed send: it has ended since.
+            drop(handle.to.send(Input::Event(Event::Ordered(order))));
+        }
     }
 
     /// One service.

@@ -181,7 +181,13 @@ impl Router {
     }
 
     fn setup(&self, spec: ServiceSpec, policy: Policy, landscape: Arc<LandscapeSpec>) -> ServiceSetup {
-        ServiceSetup { spec: Arc::new(spec), policy: Arc::new(policy), landscape, backend: self.backend.clone() }
+        ServiceSetup {
+            spec: Arc::new(spec),
+            policy: Arc::new(policy),
+            landscape,
+            backend: self.backend.clone(),
+            voice: None,
+        }
     }
 
     fn web(&self, policy: Policy) -> Arc<Service> {

@@ -66,6 +66,12 @@ families! {
         "Connections by a private name that were refused: nobody known calls, or a foreign landscape's service.";
     ACCESS_LOG_DROPPED = COUNTER "landscape_router_access_log_dropped_total" []
         "Access-log records that were lost.";
+    CLUSTER_LEADER = GAUGE "landscape_router_cluster_leader" []
+        "1 if this router switches off for all of them; absent without Kubernetes.";
+    CLUSTER_ROUTERS = GAUGE "landscape_router_cluster_routers" []
+        "Routers whose Leases have not run out, this one too.";
+    CLUSTER_RENEW_FAILURES = COUNTER "landscape_router_cluster_renew_failures_total" []
+        "Renewals of this router's Lease that failed.";
     RELOADS = COUNTER "landscape_router_config_reloads_total" ["result"]
         "Reloads of the configuration.";
     LAST_RELOAD = GAUGE "landscape_router_config_last_reload_successful" []

@@ -12,6 +12,7 @@ use super::calls::NOBODY;
 use super::family as f;
 use super::stats::{ColdStart, HoldRejection, Phase};
 use super::{RouterStats, ServiceStats, process};
+use crate::cluster::ClusterStatus;
 use crate::landscape::ServiceKey;
 use crate::lifecycle::{ReplicaState, ServiceStatus, StateName};
 
@@ -33,6 +34,11 @@ pub struct Sample {
 pub trait Source: Send + Sync + 'static {
     /// All of them.
     fn services(&self) -> Vec<Sample>;
+
+    /// The routers, where there may be several.
+    fn cluster(&self) -> Option<Arc<ClusterStatus>> {
+        None
+    }
 }
 
 /// See the module's words.
@@ -77,6 +83,7 @@ impl Collector for Everything {
         families.extend(private(&services));
         families.extend(life(&services));
         families.extend(router(&self.router));
+        families.extend(self.source.cluster().map(|status| cluster(&status)).unwrap_or_default());
         families.extend(process::families(self.router.started()));
         families
     }
@@ -222,6 +229,16 @@ fn router(stats: &RouterStats) -> Vec<MetricFamily> {
             .with(vec![f::RELOADS.sample(&["success"], success as f64), f::RELOADS.sample(&["error"], error as f64)]),
         one(&f::LAST_RELOAD, f64::from(stats.last_reload_ok())),
         f::BUILD_INFO.with(vec![f::BUILD_INFO.sample(&[env!("CARGO_PKG_VERSION")], 1.0)]),
+    ]
+}
+
+/// Several routers.
+fn cluster(status: &ClusterStatus) -> Vec<MetricFamily> {
+    let one = |family: &f::Family, value: f64| family.with(vec![family.sample(&[], value)]);
+    vec![
+        one(&f::CLUSTER_LEADER, f64::from(status.leads)),
+        one(&f::CLUSTER_ROUTERS, status.routers.len() as f64),
+        one(&f::CLUSTER_RENEW_FAILURES, status.renew_failures as f64),
     ]
 }
 

@@ -29,6 +29,7 @@ mod support;
 
 mod client;
 mod plan;
+mod routers;
 mod semantics;
 mod suite;
 mod town;

@@ -56,6 +56,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use self::core::Event;
 use self::declare::Rooms;
 use self::keeper::Word;
 use self::shared::Shared;
@@ -109,6 +110,15 @@ impl KubernetesBackend {
             self.shared.landscapes.forget();
         }
         self.declare(settings);
+    }
+
+    /// There is no other router of this installation: what is not wanted here is not wanted.
+    pub fn alone(&self) {
+        let all: Vec<(ServiceKey, Option<Attach>)> =
+            self.shared.mirror.lock().kept.iter().map(|(key, kept)| (key.clone(), kept.attach.clone())).collect();
+        for (key, attach) in &all {
+            self.shared.say(key, attach.as_ref(), Word::Event(Event::Alone));
+        }
     }
 
     fn attach_of(&self, key: &ServiceKey) -> Option<Attach> {

@@ -122,7 +122,7 @@ impl Shared {
             shared: self.clone(),
             key: key.clone(),
             attach: attach.cloned(),
-            core: Core::new(attach.is_some()).called(attach.map(called).unwrap_or_default()),
+            core: Core::new(attach.is_some()).called(attach.map(called).unwrap_or_default()).shared(),
             words: heard,
             answers: words.downgrade(),
             sources: say_sources,

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::{Actor, Input};
 use crate::backend::{Found, Seen};
+use crate::lifecycle::consent::Word;
 use crate::lifecycle::machine::Event;
 
 /// What an earlier router left of a service, when that is known.
@@ -50,6 +51,8 @@ impl Actor {
             }
         };
         self.blind = None;
+        // Its predecessor of the same name, if there was one, has ended and said so.
+        self.say(Word::Joined);
         let scaled = self.backend.scaled(self.service.key()).filter(|n| *n > 0);
         if let Some(replicas) = scaled {
             self.machine.expect(replicas, Instant::now());

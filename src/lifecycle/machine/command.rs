@@ -128,13 +128,10 @@ impl Machine {
         if self.pinned || self.ending.is_some() {
             return;
         }
-        self.slept = true;
-        self.demand = false;
-        self.woken = None;
-        self.effects.push(Effect::Refuse(Refusal::Failed {
-            public: "The service was put to sleep.".to_owned(),
-            retry_after: std::time::Duration::from_secs(1),
-        }));
+        if self.is_shared() {
+            return self.sleep_everywhere(now);
+        }
+        self.put_to_sleep();
         match self.state {
             State::Starting | State::Ready => self.drain(Drain::Sleep, now),
             State::Preparing => self.go(State::Off, now),

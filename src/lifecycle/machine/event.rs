@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::backend::{Addresses, Failure, Found, Progress, ReplicaId, Seen, Want};
 use crate::config::settings::Policy;
 use crate::landscape::ServiceSpec;
+use crate::lifecycle::consent::{Order, Word};
 use crate::lifecycle::events::What;
 use crate::lifecycle::service::Refusal;
 
@@ -67,6 +68,8 @@ pub enum Event {
         /// Services that depend on it and are awake.
         needed_by: Vec<Arc<str>>,
     },
+    /// What all routers that share the service have come to.
+    Ordered(Order),
     /// The configuration has changed.
     Configured(Config),
     /// Off now; the next request wakes it.
@@ -165,6 +168,8 @@ pub enum Effect {
         /// Whether it failed.
         failed: bool,
     },
+    /// For the other routers that share the service.
+    Say(Word),
     /// Something to tell.
     Tell(What),
     /// It has failed just now; [`What::Failed`] follows when all is known.

@@ -21,6 +21,9 @@ mod scale;
 #[cfg(test)]
 mod scale_tests;
 mod settle;
+mod share;
+#[cfg(test)]
+mod share_tests;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -78,6 +81,8 @@ enum State {
 enum Drain {
     /// Nobody used it. Replicas are closed only if nothing is in flight.
     Idle,
+    /// The same at every router that shares it, or an operator's command at one of them.
+    Shared,
     /// An operator's command.
     Sleep,
     /// Somebody else ended its replicas.
@@ -127,6 +132,8 @@ pub struct Machine {
     since: Instant,
     /// Ordinals from 0 to as many as there should be.
     slots: Vec<Slot>,
+    /// Where other routers have the same replicas.
+    share: Option<share::Share>,
     /// How many replicas somebody else wants, where the specification says otherwise.
     scaled: Option<u32>,
     /// Replicas on their way out: replaced, surplus, failed.
@@ -198,6 +205,7 @@ impl Machine {
             state: State::Off,
             since: now,
             slots: Vec::new(),
+            share: None,
             scaled: None,
             leaving: Vec::new(),
             next_generation: generation,
@@ -277,6 +285,7 @@ impl Machine {
             Event::Adopted(found) => self.adopt(found, now),
             Event::Derived { landscape, needed_by } => self.derived(landscape, needed_by),
             Event::Configured(config) => self.configure(config, now),
+            Event::Ordered(order) => self.ordered(order, now, facts),
             Event::Sleep => self.sleep(now),
             Event::Wake => self.wake(now),
             Event::Restart => self.restart(now),

@@ -21,7 +21,7 @@ impl Machine {
     /// When idleness has to be looked at.
     pub(super) fn idle_deadline(&self, facts: &Facts) -> Option<Instant> {
         let always = !self.slept && self.policy.mode == crate::config::settings::Mode::AlwaysOn;
-        if self.pinned || always || (self.wanted_anyway() && !self.awake) {
+        if self.pinned || always || self.offers_sleep() || (self.wanted_anyway() && !self.awake) {
             return None;
         }
         self.idle_at(facts).max(self.look_at)
@@ -33,7 +33,8 @@ impl Machine {
             return;
         }
         if self.is_idle(now, facts) {
-            if !self.wanted() && self.look_at.is_none_or(|at| now >= at) {
+            // A shared one is told when to go.
+            if !self.is_shared() && !self.wanted() && self.look_at.is_none_or(|at| now >= at) {
                 self.look_at = None;
                 self.go(State::Draining { why: Drain::Idle, until: now + self.policy.drain_timeout }, now);
                 self.closing = true;
@@ -47,8 +48,10 @@ impl Machine {
 
     /// The answer to [`Effect::CloseIfIdle`].
     pub(super) fn closed(&mut self, all: bool, now: Instant, facts: &Facts) {
-        if !matches!(self.state, State::Draining { why: Drain::Idle, .. }) {
-            return;
+        match self.state {
+            State::Draining { why: Drain::Idle, .. } => {}
+            State::Draining { why: Drain::Shared, .. } => return self.closed_for_all(all, now, facts),
+            _ => return,
         }
         if all && self.is_idle(now, facts) && !self.wanted() {
             let pause = self.abilities.pause && self.policy.when_idle != WhenIdle::Stop;

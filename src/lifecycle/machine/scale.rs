@@ -28,8 +28,12 @@ impl Machine {
 
     pub(super) fn scaled(&mut self, replicas: u32, now: Instant, facts: &Facts) {
         match replicas {
+            0 if self.emptied(now) => {}
             0 => self.scaled_away(now, facts),
-            n => self.scaled_to(n, now),
+            n => {
+                self.populated();
+                self.scaled_to(n, now);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ impl Machine {
         // Each round takes at most one transition; the table has no longer chain than this.
         for _ in 0..8 {
             let before = std::mem::discriminant(&self.state);
+            self.step_share(now, facts);
             self.step(now, facts);
             if std::mem::discriminant(&self.state) == before {
                 break;
@@ -24,16 +25,19 @@ impl Machine {
         self.tell_rotation();
         self.tell_want();
         self.tell_awake(now, facts);
+        self.tell_stand(now, facts);
     }
 
     fn step(&mut self, now: Instant, facts: &Facts) {
         match self.state.clone() {
             State::Off => self.step_off(now),
             State::Preparing => {
-                if self.prepared {
+                if self.prepared && self.is_free() {
                     self.go(State::Starting, now);
                 }
             }
+            // What is there is probed, and no more.
+            State::Starting if !self.is_free() => {}
             State::Starting => {
                 self.fill(now);
                 if self.has_ready() {
@@ -53,7 +57,7 @@ impl Machine {
                     }
                 }
             }
-            State::Draining { why: Drain::Idle, .. } => {}
+            State::Draining { why: Drain::Idle | Drain::Shared, .. } => {}
             State::Draining { why, until } => self.step_draining(why, until, now),
             State::Stopping => {
                 let busy = self.all_reps().any(|r| !matches!(r.phase, Phase::Paused));
@@ -63,7 +67,7 @@ impl Machine {
                 }
             }
             State::Failed { until } => {
-                if self.wanted() && now >= until {
+                if self.wanted() && now >= until && self.is_free() {
                     self.begin(now);
                 }
             }
@@ -78,7 +82,7 @@ impl Machine {
             Some(_) => return self.put_down(false, now),
             None => {}
         }
-        if self.wanted() {
+        if self.wanted() && self.is_free() {
             return self.begin(now);
         }
         if self.then_stop_at().is_some_and(|at| now >= at) {
@@ -129,7 +133,7 @@ impl Machine {
         }
     }
 
-    fn become_ready(&mut self, now: Instant) {
+    pub(super) fn become_ready(&mut self, now: Instant) {
         // Who is awake only for others sleeps as soon as they do; a demand or a wake counts as use.
         if self.demand || self.woken.is_some() {
             self.idle_base = self.idle_base.max(Some(now));
@@ -291,14 +295,15 @@ impl Machine {
             State::Gone => return None,
             State::Off => self.then_stop_at(),
             State::Ready => self.idle_deadline(facts),
+            State::Draining { why: Drain::Shared, .. } => None,
             State::Draining { until, .. } => Some(*until),
-            State::Failed { until } if self.wanted() => Some(*until),
+            State::Failed { until } if self.wanted() && self.is_free() => Some(*until),
             _ => None,
         };
         let reps = self.all_reps().filter(|_| self.engine_lost.is_none()).filter_map(Rep::deadline);
         let starting = matches!(self.state, State::Starting | State::Ready);
         let retries = self.slots.iter().filter(|s| starting && (s.rep.is_none() || self.is_outdated(s)));
         let retries = retries.filter_map(|s| s.retry_at).chain(self.prepare_at.filter(|_| starting));
-        own.into_iter().chain(reps).chain(retries).min()
+        own.into_iter().chain(self.share_deadline()).chain(reps).chain(retries).min()
     }
 }

@@ -56,7 +56,7 @@ impl Machine {
                 _ => None,
             },
             progress: self.progress.clone(),
-            unknown: self.engine_lost.clone(),
+            unknown: self.engine_lost.clone().or_else(|| self.unheard()),
             not_runnable: self.runnable.clone().err(),
             idle: (matches!(self.state, State::Ready) && !self.wanted_anyway())
                 .then_some((self.policy.idle_after, self.idle_base)),

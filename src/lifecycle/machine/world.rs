@@ -258,6 +258,7 @@ impl World {
             | Effect::Bounds(_)
             | Effect::ColdStart { .. }
             | Effect::ColdStartEnded { .. }
+            | Effect::Say(_)
             | Effect::Tell(_)
             | Effect::Failing
             | Effect::FetchLogTail => {}

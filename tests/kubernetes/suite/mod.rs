@@ -11,3 +11,4 @@ mod plan;
 mod pods;
 mod restart;
 mod rig;
+mod several;

@@ -8,6 +8,10 @@ impl Core {
     pub(super) fn ask_for(&mut self, count: u32, fresh: bool) {
         let before = self.asked.replace(count);
         self.unanswered = self.unanswered.filter(|told| *told != count);
+        if self.shared && count == 0 {
+            self.target = None;
+            return;
+        }
         let Some(heading) = self.heading() else { return };
         let unsure = self.attempted.is_some();
         if self.attached {
@@ -88,6 +92,9 @@ impl Core {
             return;
         }
         let asked = self.asked.unwrap_or_default();
+        if asked == 0 && self.shared {
+            return;
+        }
         if !self.attached || asked == 0 {
             self.target = self.known.filter(|known| *known != asked).map(|_| asked);
         }
@@ -120,7 +127,7 @@ impl Core {
             let usual = self.declared.as_ref().map(|d| d.spec.replicas);
             count > 0 && usual != Some(count)
         } else {
-            count > 0 && foreign
+            count > 0 && (foreign || self.shared)
         };
         if theirs {
             self.tell_scaled(count);

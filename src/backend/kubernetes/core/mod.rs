@@ -57,6 +57,8 @@ pub enum Event {
     Declared(Option<Declared>),
     /// The service has left the configuration.
     Left,
+    /// There is no other router that uses it.
+    Alone,
     /// The life cycle wants so.
     Want(Want),
     /// The workload was looked at.
@@ -162,6 +164,8 @@ enum Writing {
 pub struct Core {
     /// The workload is not ours.
     attached: bool,
+    /// Other routers use the same pods: the count is never lowered for what is wanted here alone.
+    shared: bool,
     /// What people call the workload that is not ours.
     called: String,
     declared: Option<Declared>,
@@ -210,6 +214,7 @@ impl Core {
     pub fn new(attached: bool) -> Self {
         Self {
             attached,
+            shared: false,
             called: String::new(),
             declared: None,
             left: false,
@@ -234,6 +239,12 @@ impl Core {
             refused: None,
             effects: Vec::new(),
         }
+    }
+
+    /// One that other routers use, too: it is not for this one to switch it off.
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
+        self
     }
 
     /// What people call the workload that is not ours: `the Deployment shop-api`.
@@ -262,6 +273,7 @@ impl Core {
         match event {
             Event::Declared(declared) => (self.declared, self.left) = (declared, false),
             Event::Left => (self.declared, self.left) = (None, true),
+            Event::Alone => self.shared = false,
             Event::Want(want) => self.want(want),
             Event::Workload(seen) => self.see_workload(seen),
             Event::NoWorkload(version) => self.see_none(version),

@@ -41,13 +41,22 @@ impl Core {
                 }
             }
         }
-        let count = self.count();
+        let count = self.kept(self.count());
         let surplus = self.asked.unwrap_or_default().saturating_sub(count);
         self.let_go(dropped, surplus, now);
         self.ask_for(count, fresh);
         if now && !self.attached {
             let late: Vec<_> = self.leaving.values().filter_map(|l| l.pod.clone()).collect();
             self.effects.extend(late.into_iter().map(|pod| Effect::Delete { pod, now }));
+        }
+    }
+
+    /// Where others use the pods, too, one that is not wanted here for a while is replaced, and no more.
+    fn kept(&self, count: u32) -> u32 {
+        let usual = self.declared.as_ref().map_or(0, |d| d.spec.replicas);
+        match self.heading() {
+            Some(heading) if self.shared && count > 0 => count.max(heading.min(usual)),
+            _ => count,
         }
     }
 
@@ -83,6 +92,11 @@ impl Core {
         let waits = self.heading().is_some_and(|heading| heading > 0) && !self.is_rolling();
         for (id, replica) in dropped.into_iter().rev() {
             if replica.ended {
+                continue;
+            }
+            if self.shared && self.ids.is_empty() {
+                // Its pod is left to the others, and to what all of them agree upon.
+                self.see(Seen::Stopped(id));
                 continue;
             }
             let lives = |pod: &String| self.pod(pod).is_some_and(|p| !p.over);

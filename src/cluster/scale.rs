@@ -1,0 +1,136 @@
+//! From some replicas to none, unless anything has happened since it was decided.
+//!
+//! The count's version is read first, then the mark once more, then the count is written on condition of
+//! that version. Whoever is late with that - a leader that was suspended, a write that lay in a queue - finds
+//! another version, because nobody wakes a service before it has been scaled to nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v1::Scale;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use super::core::Scaled;
+use super::leases::{Leases, late};
+use super::object::{Phase, read_marks};
+use crate::backend::kubernetes::names;
+use crate::landscape::ServiceKey;
+use crate::lifecycle::consent::Token;
+
+/// A step without an answer for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a service is in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// A Deployment or a StatefulSet.
+    pub kind: WorkloadKind,
+    /// Where it is; `None`: where the Leases are.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+/// What has a number of replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+}
+
+/// Where the cluster and the marks are.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub client: kube::Client,
+    pub leases: Leases,
+    pub namespace: String,
+    /// The name of their Lease.
+    pub marks: Arc<str>,
+}
+
+impl Place {
+    /// Scales a service to nothing, if its mark is committed and its count is as it was.
+    pub async fn scale_down(&self, workload: Workload, key: &ServiceKey, token: Token) -> Scaled {
+        let mut first = None;
+        // A version changes with every pod that comes or goes, too: then it is read again at once.
+        for _ in 0..5 {
+            match self.step(&workload, key, token, &mut first).await {
+                Ok(Some(scaled)) => return scaled,
+                Ok(None) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => return Scaled::Done,
+                Err(error) => {
+                    tracing::warn!(service = %key, %error, "it was not scaled to nothing, and is tried again");
+                    return Scaled::Failed;
+                }
+            }
+        }
+        Scaled::Failed
+    }
+
+    async fn step(
+        &self,
+        workload: &Workload,
+        key: &ServiceKey,
+        token: Token,
+        first: &mut Option<i32>,
+    ) -> Result<Option<Scaled>, kube::Error> {
+        let before = self.get(workload).await?;
+        let count = before.spec.as_ref().and_then(|s| s.replicas).unwrap_or_default();
+        if count == 0 {
+            return Ok(Some(Scaled::Done));
+        }
+        if *first.get_or_insert(count) != count {
+            return Ok(Some(Scaled::Overruled));
+        }
+        let note = self.leases.read(&self.marks).await?.and_then(|content| content.note);
+        let mark = read_marks(note.as_deref()).remove(key);
+        if !mark.is_some_and(|m| m.token == token && m.phase == Phase::Committed) {
+            // Another leader has done it.
+            return Ok(Some(Scaled::Failed));
+        }
+        let version = before.metadata.resource_version;
+        let patch = json!({ "metadata": { "resourceVersion": version }, "spec": { "replicas": 0 } });
+        match self.set(workload, &Patch::Merge(patch)).await {
+            Ok(_) => Ok(Some(Scaled::Done)),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get(&self, Workload { kind, namespace, name }: &Workload) -> Result<Scale, kube::Error> {
+        let namespace = namespace.as_ref().unwrap_or(&self.namespace);
+        let client = self.client.clone();
+        let reading = async {
+            match kind {
+                WorkloadKind::Deployment => Api::<Deployment>::namespaced(client, namespace).get_scale(name).await,
+                WorkloadKind::StatefulSet => Api::<StatefulSet>::namespaced(client, namespace).get_scale(name).await,
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.map_err(|_| late())?
+    }
+
+    async fn set(
+        &self,
+        Workload { kind, namespace, name }: &Workload,
+        patch: &Patch<serde_json::Value>,
+    ) -> Result<Scale, kube::Error> {
+        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+        let namespace = namespace.as_ref().unwrap_or(&self.namespace);
+        let client = self.client.clone();
+        let writing = async {
+            match kind {
+                WorkloadKind::Deployment => {
+                    Api::<Deployment>::namespaced(client, namespace).patch_scale(name, &params, patch).await
+                }
+                WorkloadKind::StatefulSet => {
+                    Api::<StatefulSet>::namespaced(client, namespace).patch_scale(name, &params, patch).await
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, writing).await.map_err(|_| late())?
+    }
+}
