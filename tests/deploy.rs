@@ -129,9 +129,67 @@ fn the_base_holds_a_configuration_without_a_mistake_and_reads_it_where_it_is_mou
     let named = |v: &&Value| v["name"] == config["name"];
     let volume = pod["volumes"].as_array().unwrap().iter().find(named).unwrap();
     assert_eq!(volume["configMap"]["name"], "landscape-router");
-    // One at a time, as long as routers do not share the lives of services.
+}
+
+#[test]
+fn routers_are_several_and_the_last_one_is_never_taken() {
+    let Some(objects) = kustomized(&folder().join("base")) else { return };
     let spec = &ours(&objects, "Deployment")["spec"];
-    assert_eq!((&spec["replicas"], &spec["strategy"]["type"]), (&json!(1), &json!("Recreate")));
+    assert!(spec["replicas"].as_u64().unwrap() > 1);
+    let rolling = json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } });
+    assert_eq!(spec["strategy"], rolling);
+    let labels = &spec["template"]["metadata"]["labels"];
+    let selects = |selector: &Value| selector.as_object().unwrap().iter().all(|(key, value)| &labels[key] == value);
+    let budget = &ours(&objects, "PodDisruptionBudget")["spec"];
+    assert!(budget["maxUnavailable"] == 1 && selects(&budget["selector"]["matchLabels"]), "{budget}");
+    let pod = &spec["template"]["spec"];
+    let spread = pod["topologySpreadConstraints"].as_array().unwrap();
+    assert!(spread.len() == 2 && spread.iter().all(|s| selects(&s["labelSelector"]["matchLabels"])), "{spread:?}");
+    let container = &pod["containers"][0];
+    // By this they tell each other apart; the name of the host would be the node's on its network.
+    let env = container["env"].as_array().unwrap();
+    let name = env.iter().find(|e| e["name"] == "POD_NAME").unwrap();
+    assert_eq!(name["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name");
+    // Each has a memory of its own: on one folder a second router does not start.
+    let config: Value =
+        serde_saphyr::from_str(ours(&objects, "ConfigMap")["data"]["router.yaml"].as_str().unwrap()).unwrap();
+    let at = Path::new(config["state"].as_str().unwrap());
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|m| at.starts_with(m["mountPath"].as_str().unwrap())).unwrap();
+    let volume = pod["volumes"].as_array().unwrap().iter().find(|v| v["name"] == mount["name"]).unwrap();
+    assert!(volume["emptyDir"].is_object(), "{volume}");
+    // Its end: until nobody leads here any more, the default of `drainTimeout`, and 4 s for Leases and admin listener.
+    let pause: u64 = container["lifecycle"]["preStop"]["exec"]["command"][1].as_str().unwrap().parse().unwrap();
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() >= pause + 30 + 4);
+}
+
+/// What a Role grants of a resource.
+fn verbs<'a>(role: &'a Value, group: &str, resource: &str) -> Vec<&'a str> {
+    let has = |list: &Value, wanted: &str| list.as_array().unwrap().iter().any(|one| one == wanted);
+    let rules = role["rules"].as_array().unwrap().iter();
+    let rules = rules.filter(|rule| has(&rule["apiGroups"], group) && has(&rule["resources"], resource));
+    let mut all: Vec<&str> =
+        rules.flat_map(|rule| rule["verbs"].as_array().unwrap()).map(|verb| verb.as_str().unwrap()).collect();
+    all.sort_unstable();
+    all
+}
+
+/// Whether the router gets along with them, `tests/kubernetes/suite/rights.rs` tries.
+#[test]
+fn leases_are_the_routers_own_and_secrets_are_never_read() {
+    let Some(objects) = kustomized(&folder().join("base")) else { return };
+    let role = ours(&objects, "Role");
+    assert_eq!(
+        verbs(role, "coordination.k8s.io", "leases"),
+        ["create", "delete", "get", "list", "patch", "update", "watch"]
+    );
+    assert_eq!(verbs(role, "", "secrets"), ["create", "delete", "patch"]);
+    // Nothing reaches over namespaces, and nothing is granted by a star.
+    assert!(objects.iter().all(|o| !o["kind"].as_str().unwrap().starts_with("ClusterRole")));
+    assert!(!role["rules"].to_string().contains('*'));
+    let elsewhere = kustomized(&folder().join("attach")).unwrap();
+    let role = one(&elsewhere, "Role", "landscape-router-attach");
+    assert!(verbs(role, "coordination.k8s.io", "leases").is_empty(), "Leases are where the router's workloads are");
 }
 
 #[test]
@@ -197,6 +255,20 @@ fn the_chart_makes_what_the_base_does() {
     assert_eq!(kinds(&chart), kinds(&base));
 }
 
+#[test]
+fn the_chart_grants_names_as_their_overlay_does() {
+    let mut values = example();
+    values["rbac"] = json!({ "names": true });
+    let Some(output) = rendered(&values) else { return };
+    let chart = objects(output);
+    let Some(overlay) = kustomized(&folder().join("names")) else { return };
+    for (kind, field) in [("Role", "rules"), ("RoleBinding", "subjects"), ("RoleBinding", "roleRef")] {
+        let [chart, overlay] = [&chart, &overlay].map(|objects| one(objects, kind, "landscape-router-names"));
+        assert_eq!(chart[field], overlay[field]);
+        assert_eq!(chart["metadata"]["namespace"], overlay["metadata"]["namespace"]);
+    }
+}
+
 /// Without what tells releases apart, and what helm and kustomize say of themselves.
 fn bare(object: &Value) -> Value {
     fn strip(value: &mut Value) {
@@ -227,11 +299,12 @@ fn every_value_of_the_chart_does_something_and_no_other_is_taken() {
         "fullnameOverride": "wake",
         "image": { "repository": "r.example.com/wake", "tag": "2", "pullPolicy": "Always" },
         "imagePullSecrets": [{ "name": "pull" }],
-        "router": { "kubernetes": { "namespace": "work", "base": "b:1" }, "private": { "egress": false }, "landscapes": [] },
+        "router": { "kubernetes": { "namespace": "work", "names": { "namespace": "ws" } }, "private": { "egress": false }, "landscapes": [] },
         "files": { "a.ci.yml": "schemaVersion: v0.4\n" },
         "vaultSecret": "keys",
         "serviceAccount": { "annotations": { "a": "b" } },
-        "rbac": { "attachNamespaces": ["search", "shop"] },
+        "replicas": 1,
+        "rbac": { "attachNamespaces": ["search", "shop"], "names": true },
         "service": { "type": "LoadBalancer", "port": 8000, "annotations": { "a": "b" }, "externalTrafficPolicy": "Local" },
         "podDisruptionBudget": { "enabled": false },
         "monitoring": { "enabled": true, "tokenSecret": "t", "namespace": "prom", "labels": { "release": "p" } },
@@ -270,17 +343,29 @@ fn every_value_of_the_chart_does_something_and_no_other_is_taken() {
         (&binding["metadata"]["namespace"], &binding["subjects"][0]["namespace"]),
         (&json!("work"), &json!("landscapes"))
     );
+    // One alone may keep its folder; the next one waits for it.
+    let spec = &one(&objects, "Deployment", "wake")["spec"];
+    assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(1), &json!({ "type": "Recreate" })));
+    let names = one(&objects, "Role", "wake-names");
+    assert_eq!(names["metadata"]["namespace"], "ws");
+    assert_eq!(one(&objects, "RoleBinding", "wake-names")["subjects"], binding["subjects"]);
     let attached: Vec<_> =
         objects.iter().filter(|o| o["metadata"]["name"] == "wake-attach" && o["kind"] == "Role").collect();
     assert_eq!(attached.iter().map(|o| &o["metadata"]["namespace"]).collect::<Vec<_>>(), ["search", "shop"]);
     let config = one(&objects, "ConfigMap", "wake")["data"]["router.yaml"].as_str().unwrap();
     let config: Value = serde_saphyr::from_str(config).unwrap();
-    assert_eq!(config["kubernetes"], json!({ "namespace": "work", "base": "b:1", "instance": "wake" }));
+    assert_eq!(
+        config["kubernetes"],
+        json!({ "namespace": "work", "names": { "namespace": "ws" }, "instance": "wake" })
+    );
     assert_eq!((&config["private"], &config["listen"]["adminRemote"]), (&json!({ "egress": false }), &json!(true)));
     assert!(objects.iter().all(|o| o["kind"] != "PodDisruptionBudget"));
-    for wrong in
-        [json!({ "replicas": 2 }), json!({ "files": { "router.yaml": "x" } }), json!({ "image": { "tagg": "x" } })]
-    {
+    for wrong in [
+        json!({ "replicas": 0 }),
+        json!({ "state": { "existingClaim": "memory" } }),
+        json!({ "files": { "router.yaml": "x" } }),
+        json!({ "image": { "tagg": "x" } }),
+    ] {
         assert!(!rendered(&wrong).unwrap().status.success(), "{wrong}");
     }
 }

@@ -45,6 +45,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- default .Release.Namespace $kubernetes.namespace -}}
 {{- end -}}
 
+{{/* Where the names of services are. */}}
+{{- define "landscape-router.names" -}}
+{{- $kubernetes := default (dict) .Values.router.kubernetes -}}
+{{- $names := ternary $kubernetes.names (dict) (kindIs "map" $kubernetes.names) -}}
+{{- default "workspaces" $names.namespace -}}
+{{- end -}}
+
 {{- define "landscape-router.container-security" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
