@@ -16,7 +16,7 @@ use super::private::{self, Private};
 use super::routes::{self, Served};
 use crate::admin::{ConfigHealth, EventLog, Reloaded};
 use crate::config::diff::Changes;
-use crate::config::settings::{KubernetesNames, Namespaces, PrivateSettings, Settings};
+use crate::config::settings::{BackendKind, KubernetesNames, Namespaces, PrivateSettings, Settings};
 use crate::config::watch::Watch;
 use crate::config::{self, Purpose};
 use crate::landscape::{LandscapeId, ServiceKey};
@@ -77,6 +77,12 @@ impl Router {
             watch.files(loaded.files);
         }
         let Some(new) = loaded.settings else { return self.told(false, Vec::new(), mistakes) };
+        if let Some(fixed) = self.unchangeable(&previous, &new) {
+            let mistake = loaded.pointer.error(fixed.key, fixed.message, fixed.remedy);
+            log(&mistake);
+            mistakes.push(mistake.to_string());
+            return self.told(false, Vec::new(), mistakes);
+        }
         let changes = Changes::between(&previous, &new);
         match self.apply(Arc::new(new)).await {
             Ok(()) => {
@@ -95,6 +101,11 @@ impl Router {
         }
     }
 
+    fn unchangeable(&self, old: &Settings, new: &Settings) -> Option<Fixed> {
+        let in_cluster = self.names.is_some() || self.backends.running(BackendKind::Kubernetes).is_some();
+        unchangeable(old, new, in_cluster)
+    }
+
     fn told(&self, ok: bool, changes: Vec<String>, mistakes: Vec<String>) -> Reloaded {
         self.stats.reloaded(ok);
         *self.health.lock() = health(&self.config, ok, mistakes.clone());
@@ -105,8 +116,6 @@ impl Router {
 
     /// Makes these settings the ones in force: all of them, or none.
     pub(super) async fn apply(&self, new: Arc<Settings>) -> Result<(), String> {
-        let old = self.settings.load_full();
-        unchangeable(&old, &new)?;
         // What can fail comes first, and leaves no trace.
         let opened = self.listeners.open(&new.listen.http, Vec::new()).map_err(|e| e.to_string())?;
         self.access_log.lock().configure(new.access_log.as_ref()).map_err(|e| e.to_string())?;
@@ -189,8 +198,19 @@ impl Router {
     }
 }
 
-/// What a running router cannot change; the error says what to do.
-fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
+/// A key that a running router cannot follow.
+#[derive(Debug, PartialEq, Eq)]
+struct Fixed {
+    key: &'static str,
+    message: &'static str,
+    remedy: &'static str,
+}
+
+const FIXED: &str = "this cannot change while the router runs";
+const TAKE_OVER: &str = "start it anew with `run --take-over`";
+
+/// What a running router cannot change. `in_cluster`: it has begun to look after services on Kubernetes.
+fn unchangeable(old: &Settings, new: &Settings, in_cluster: bool) -> Option<Fixed> {
     // How long raw TCP may be idle is looked up for every connection; of Docker's networks new ones are cut.
     let fixed = |private: &Option<PrivateSettings>| {
         private.clone().map(|p| PrivateSettings { idle: Duration::ZERO, docker: Vec::new(), ..p })
@@ -201,9 +221,20 @@ fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
     };
     let asks = |settings: &Settings| settings.process.namespaces == Namespaces::User;
     if asks(old) != asks(new) {
-        return Err("process.namespaces cannot become `user`, or something else, while the router runs; stop it and \
-                    start it anew"
-            .into());
+        let message = "this cannot become `user`, or something else, while the router runs";
+        return Some(Fixed { key: "process.namespaces", message, remedy: "stop it and start it anew" });
+    }
+    let cluster = [
+        ("kubernetes.kubeconfig", old.kubernetes.kubeconfig != new.kubernetes.kubeconfig),
+        ("kubernetes.context", old.kubernetes.context != new.kubernetes.context),
+        ("kubernetes.namespace", old.kubernetes.namespace != new.kubernetes.namespace),
+        ("kubernetes.instance", old.kubernetes.instance != new.kubernetes.instance),
+    ];
+    if let Some((key, _)) = cluster.into_iter().find(|(_, changed)| in_cluster && *changed) {
+        let message = "this cannot change while the router looks after services on Kubernetes";
+        let remedy =
+            "stop it and start it anew (in a cluster, by `kubectl rollout restart`); what it made stays where it was";
+        return Some(Fixed { key, message, remedy });
     }
     let all = [
         ("state", old.state != new.state),
@@ -213,12 +244,8 @@ fn unchangeable(old: &Settings, new: &Settings) -> Result<(), String> {
         ("kubernetes.names", names(old) != names(new)),
         ("private", fixed(&old.private) != fixed(&new.private)),
     ];
-    match all.iter().find(|(_, changed)| *changed) {
-        None => Ok(()),
-        Some((key, _)) => {
-            Err(format!("{key} cannot change while the router runs; start it anew with `run --take-over`"))
-        }
-    }
+    let (key, _) = all.into_iter().find(|(_, changed)| *changed)?;
+    Some(Fixed { key, message: FIXED, remedy: TAKE_OVER })
 }
 
 /// The ids of every landscape, bad ones too: what they left running is not swept away.
@@ -237,5 +264,41 @@ pub(super) fn log(mistake: &Mistake) {
         Severity::Error => tracing::error!("{mistake}"),
         Severity::Warning => tracing::warn!("{mistake}"),
         Severity::Note => tracing::info!("{mistake}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+
+    #[test]
+    fn where_services_run_in_a_cluster_is_fixed_once_it_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("router.yaml");
+        let read = |kubernetes: &str| {
+            std::fs::write(&file, format!("state: state\nkubernetes:\n  pull: always\n{kubernetes}landscapes: []\n"))
+                .unwrap();
+            load(&file, Purpose::Check)
+        };
+        let before = read("  kubeconfig: a\n  context: one\n  namespace: apps\n").settings.unwrap();
+        for (key, text) in [
+            ("kubernetes.kubeconfig", "  kubeconfig: b\n  context: one\n  namespace: apps\n"),
+            ("kubernetes.context", "  kubeconfig: a\n  namespace: apps\n"),
+            ("kubernetes.namespace", "  kubeconfig: a\n  context: one\n  namespace: other\n"),
+            ("kubernetes.instance", "  kubeconfig: a\n  context: one\n  namespace: apps\n  instance: other\n"),
+        ] {
+            let loaded = read(text);
+            let new = loaded.settings.as_ref().unwrap();
+            assert_eq!(unchangeable(&before, new, false), None, "nothing runs there: {key}");
+            let fixed = unchangeable(&before, new, true).unwrap();
+            assert_eq!(fixed.key, key);
+            let told = loaded.pointer.error(fixed.key, fixed.message, fixed.remedy);
+            let line = text.lines().position(|l| l.trim().starts_with(key.rsplit('.').next().unwrap()));
+            // One that was taken out is told at what is around it.
+            assert_eq!(told.place.line, line.map_or(3, |at| at as u32 + 4), "{told}");
+        }
+        let back = read("  kubeconfig: a\n  context: one\n  namespace: apps\n").settings.unwrap();
+        assert_eq!(unchangeable(&before, &back, true), None);
     }
 }

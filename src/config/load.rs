@@ -16,6 +16,7 @@ use super::landscapes::{self, Outcome};
 use super::last_good::{GoodLandscapes, LastGood};
 use super::model::Router;
 use super::places::Places;
+use super::pointer::Pointer;
 use super::prune::{prune, same_part};
 use super::settings::Settings;
 use super::validate;
@@ -46,6 +47,8 @@ pub struct Loaded {
     pub files: Files,
     /// What to keep for bad times, once `settings` are in force.
     pub good: GoodLandscapes,
+    /// Where the keys of router.yaml stand.
+    pub pointer: Pointer,
 }
 
 impl Loaded {
@@ -130,15 +133,17 @@ fn load_with(file: &Path, purpose: Purpose<'_>, variables: impl Iterator<Item = 
     // What is missing in a part that was refused may be missing because it was.
     diagnostics.forget(after, |m| refused.iter().any(|path| same_part(path, &m.field)));
     let sound = !diagnostics.has_errors() && !bad_vault;
+    let source = diagnostics.source().clone();
     let mut mistakes = diagnostics.finish();
     mistakes.extend(elsewhere);
     let ids = new.landscapes.iter().map(|l| l.id.clone()).collect();
     let good = GoodLandscapes { state: new.state.clone(), texts, ids };
-    Loaded { settings: sound.then_some(new), mistakes, files, good }
+    Loaded { settings: sound.then_some(new), mistakes, files, good, pointer: Pointer::new(source, places) }
 }
 
 fn nothing(diagnostics: Diagnostics, files: Files) -> Loaded {
-    Loaded { settings: None, mistakes: diagnostics.finish(), files, good: GoodLandscapes::default() }
+    let (good, pointer) = (GoodLandscapes::default(), Pointer::nowhere(diagnostics.source()));
+    Loaded { settings: None, mistakes: diagnostics.finish(), files, good, pointer }
 }
 
 /// Secrets. A vault's file that is bad is an error of the whole configuration.

@@ -20,6 +20,7 @@ pub mod model;
 mod names;
 mod networks;
 mod places;
+mod pointer;
 mod policy;
 mod prune;
 pub mod quiet;
@@ -37,6 +38,7 @@ pub use files::Files;
 pub use glance::{Glance, glance};
 pub use last_good::GoodLandscapes;
 pub use load::{Loaded, Purpose, load};
+pub use pointer::Pointer;
 
 #[cfg(test)]
 mod tests;

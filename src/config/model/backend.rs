@@ -80,7 +80,8 @@ pub struct Docker {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Kubernetes {
     /// A kubeconfig file. Default: the pod's own service account where the router runs in a cluster, else
-    /// `KUBECONFIG`, else `~/.kube/config`.
+    /// `KUBECONFIG`, else `~/.kube/config`. Like `context`, `namespace` and `instance` it cannot change while the
+    /// router looks after services on Kubernetes.
     #[schemars(length(min = 1))]
     pub kubeconfig: Option<String>,
     /// A context of the kubeconfig. Default: its current one.
@@ -89,7 +90,8 @@ pub struct Kubernetes {
     /// Where workloads are. Default: the context's namespace, in a cluster the router's own.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// What objects of this installation are marked with. Another one in the same namespace needs another.
+    /// What objects of this installation are marked with. Routers that have the same one in the same namespace
+    /// are one installation; another installation there needs another.
     #[schemars(length(min = 1, max = 63), extend("default" = d::INSTANCE))]
     pub instance: Option<String>,
     /// Who reaches the pods besides those of their landscape and the router's own: the addresses of routers

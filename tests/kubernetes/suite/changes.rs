@@ -75,6 +75,36 @@ fn a_change_of_what_is_off_is_there_when_it_wakes() {
 }
 
 #[test]
+fn another_cluster_namespace_or_instance_is_refused_and_taking_it_back_is_not() {
+    let rig = Rig::new("", &colored("red"));
+    let router = Router::start(&rig.site);
+    assert_eq!(router.shop("/other").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    let config = || router.api("landscapes")["router"]["config"].clone();
+    let good = std::fs::read_to_string(rig.site.path().join("router.yaml")).unwrap();
+    let line = good.lines().position(|l| l.starts_with("kubernetes: {")).unwrap() + 1;
+    for (key, from, to) in [
+        ("kubernetes.kubeconfig", "kubeconfig: \"", "kubeconfig: \"/elsewhere"),
+        ("kubernetes.context", "pull: never", "pull: never, context: other"),
+        ("kubernetes.namespace", "namespace: lr-", "namespace: other-"),
+        ("kubernetes.instance", "pull: never", "pull: never, instance: other"),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{key}");
+        rig.site.write("router.yaml", &bad);
+        rig.eventually("the mistake", &router, || config()["ok"] == false);
+        let told = config()["mistakes"].to_string();
+        assert!(told.contains(&format!("router.yaml:{line}:")) && told.contains(&format!("error: {key}: ")), "{told}");
+        assert_eq!(router.metric("landscape_router_config_last_reload_successful"), Some(0.0));
+        assert_eq!(router.shop("/other").status, 200, "what was there is served on: {}", router.log());
+        rig.site.write("router.yaml", &good);
+        rig.eventually("its end", &router, || config()["ok"] == true);
+        assert_eq!(config()["mistakes"].as_array().map_or(0, Vec::len), 0);
+    }
+    let all = rig.town.list("deployments", "labelSelector=landscape-router/service");
+    assert_eq!(all.len(), 2, "{all:?}");
+}
+
+#[test]
 fn a_removed_service_leaves_nothing_and_the_others_stay() {
     let rig = Rig::new("", &colored("red"));
     let foreign = crate::town::deployment("ws-server-shop-web2", 0, &[]);

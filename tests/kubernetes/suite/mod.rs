@@ -11,4 +11,5 @@ mod plan;
 mod pods;
 mod restart;
 mod rig;
+mod rights;
 mod several;
