@@ -1,5 +1,6 @@
 //! Two routers before the same cluster: what one of them uses stays, and what none uses goes once.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::rig::{Rig, ci, service};
@@ -11,7 +12,6 @@ const IDLE: &str = "defaults: { stopGrace: 1s, idleAfter: 4s }\n";
 
 struct Two {
     rig: Rig,
-    _other: Site,
     routers: Vec<Router>,
 }
 
@@ -19,16 +19,16 @@ impl Two {
     fn start() -> Self {
         let text = ci(&[service("web", 2, "/", "")]);
         let rig = Rig::new(IDLE, &text);
-        let other = Site::new("", &text);
-        other.write("router.yaml", &rig.router_yaml(IDLE, "pull: never"));
-        let routers: Vec<Router> = [&rig.site, &other].map(Router::start).into();
+        // Of the same files, as pods of one Deployment are.
+        rig.site.write("second.yaml", &rig.router_yaml(&format!("{IDLE}state: second\n"), "pull: never"));
+        let routers: Vec<Router> = ["router.yaml", "second.yaml"].map(|file| router(&rig.site, file)).into();
         rig.await_deployment("web");
         for router in &routers {
             rig.eventually("each other", router, || {
                 cluster(router)["routers"].as_array().is_some_and(|r| r.len() == 2)
             });
         }
-        Self { rig, _other: other, routers }
+        Self { rig, routers }
     }
 
     /// The place of the one that leads.
@@ -51,6 +51,13 @@ impl Two {
         self.rig.eventually("the count of 0", router, || self.count() == 0);
         self.rig.eventually("web to be off", router, || router.service("web")["state"] == "off");
     }
+}
+
+fn router(site: &Site, file: &str) -> Router {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landscape-router"));
+    command.args(["run", "--config"]).arg(site.path().join(file));
+    Router::surround(&mut command, site);
+    Router::launch(command)
 }
 
 fn cluster(router: &Router) -> serde_json::Value {
