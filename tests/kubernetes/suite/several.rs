@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::rig::{Rig, ci, service};
 use crate::fixture::object::Object;
-use crate::support::{Router, Site};
+use crate::support::{Load, Router, Site};
 
 /// Soon enough for a test, and longer than the second between two requests.
 const IDLE: &str = "defaults: { stopGrace: 1s, idleAfter: 4s }\n";
@@ -17,10 +17,16 @@ struct Two {
 
 impl Two {
     fn start() -> Self {
-        let text = ci(&[service("web", 2, "/", "")]);
-        let rig = Rig::new(IDLE, &text);
-        // Of the same files, as pods of one Deployment are.
-        rig.site.write("second.yaml", &rig.router_yaml(&format!("{IDLE}state: second\n"), "pull: never"));
+        Self::with(IDLE, &ci(&[service("web", 2, "/", "")]))
+    }
+
+    /// Of the same files, as pods of one Deployment have them: the first one's, and a copy that reaches the
+    /// second one when a test says so.
+    fn with(settings: &str, text: &str) -> Self {
+        let rig = Rig::new(settings, text);
+        rig.site.write("shop/second.yml", text);
+        let second = rig.router_yaml(&format!("{settings}state: second\n"), "pull: never");
+        rig.site.write("second.yaml", &second.replace("shop/ci.yml", "shop/second.yml"));
         let routers: Vec<Router> = ["router.yaml", "second.yaml"].map(|file| router(&rig.site, file)).into();
         rig.await_deployment("web");
         for router in &routers {
@@ -62,6 +68,12 @@ fn router(site: &Site, file: &str) -> Router {
 
 fn cluster(router: &Router) -> serde_json::Value {
     router.api("landscapes")["router"]["cluster"].clone()
+}
+
+/// What a router calls its replicas.
+fn replicas(router: &Router) -> Vec<String> {
+    let all = router.service("web")["replicas"].clone();
+    all.as_array().unwrap().iter().map(|r| format!("{}.{}", r["ordinal"], r["generation"])).collect()
 }
 
 #[test]
@@ -117,4 +129,46 @@ fn an_operators_sleep_at_one_router_is_the_others_too() {
     two.await_down(one);
     two.await_down(other);
     assert_eq!(one.shop("/").status, 200, "{}", one.log());
+}
+
+#[test]
+fn files_that_reach_the_routers_one_after_the_other_fail_no_request() {
+    let of = |color: &str| ci(&[service("web", 2, "/", &format!("    env: {{ COLOR: {color} }}\n"))]);
+    let two = Two::with("", &of("red"));
+    let [first, second] = &two.routers[..] else { unreachable!() };
+    for router in [first, second] {
+        assert_eq!(router.shop("/").status, 200, "{}", router.log());
+        two.rig.await_ready(router, "web", 2);
+    }
+    let load = |router: &Router| Load::start(router.http, "shop.localhost", "/sleep/10", 3, Duration::from_millis(2));
+    let loads = [load(first), load(second)];
+    let red = two.rig.pod_names("web");
+    two.rig.site.write("shop/ci.yml", &of("blue"));
+    for router in [first, second] {
+        let mut blue = 0;
+        two.rig.eventually("blue alone", router, || {
+            blue = if router.shop("/env").text().contains("COLOR=blue") { blue + 1 } else { 0 };
+            blue > 20
+        });
+    }
+    two.rig.eventually("two new pods alone", second, || {
+        let now = two.rig.pod_names("web");
+        now.len() == 2 && now.iter().all(|n| !red.contains(n)) && two.rig.all_pods("web") == 2
+    });
+    loads.iter().for_each(|load| load.await_more(50));
+    let blue = two.rig.pod_names("web");
+    let before = replicas(second);
+    // The second one reads it, too, and finds all as it should be.
+    two.rig.site.write("shop/second.yml", &of("blue"));
+    two.rig.eventually("its being read", second, || {
+        let now = replicas(second);
+        now.len() == 2 && now.iter().all(|id| !before.contains(id)) && second.ready("web") == 2
+    });
+    loads.iter().for_each(|load| load.await_more(50));
+    for (load, router) in loads.into_iter().zip([first, second]) {
+        let (_, failures) = load.stop();
+        assert!(failures.is_empty(), "{failures:?}\n{}", router.log());
+    }
+    assert_eq!(two.rig.pod_names("web"), blue, "nothing is made anew");
+    assert_eq!(two.rig.deployment("web").unwrap().int("/spec/minReadySeconds"), 0, "nothing is held back any more");
 }

@@ -11,8 +11,15 @@ impl Said {
     /// Whether it is news that pods are to run this. Where others may write, too, it is once.
     fn runs(&mut self, shared: bool, digest: &RunDigest, holds: bool) -> bool {
         let now = Some((digest.clone(), holds));
-        let before = std::mem::replace(&mut self.runs, now.clone());
+        let before = self.runs.take().or_else(|| Some((self.digest()?.clone(), false)));
+        self.runs.clone_from(&now);
         !shared || before != now
+    }
+
+    /// What pods are to run by the last word.
+    pub(super) fn digest(&self) -> Option<&RunDigest> {
+        let runs = self.runs.as_ref().map(|(digest, _)| digest);
+        runs.or(self.template.as_ref().map(|t| &t.digest))
     }
 
     /// The same of a template as a whole.
@@ -69,7 +76,10 @@ impl Core {
         let off = self.known == Some(0);
         let stale = |w: &super::Workload, template: &Template| w.template.as_ref() != Some(template);
         match (newest, declared, self.there()) {
-            (Some((spec, _)), _, None) => Some(spec),
+            (Some((spec, digest)), _, None) => {
+                said.runs(self.shared, &digest, holds);
+                Some(spec)
+            }
             (Some((spec, digest)), declared, Some(there)) => {
                 let other = there.template.as_ref().map(|t| &t.digest) != Some(&digest) || there.holds != holds;
                 let news = said.runs(self.shared, &digest, holds);
@@ -81,7 +91,10 @@ impl Core {
             }
             // Replicas were found, and what becomes of them is not said yet.
             (None, _, _) if !self.ids.is_empty() => None,
-            (None, Some((spec, _)), None) => Some(spec),
+            (None, Some((spec, template)), None) => {
+                said.template(self.shared, &template);
+                Some(spec)
+            }
             (None, Some((spec, template)), Some(there)) => {
                 let other = count == 0 && (there.holds || stale(there, &template));
                 (other && said.template(self.shared, &template)).then_some(spec)
