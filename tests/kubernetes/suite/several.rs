@@ -207,6 +207,7 @@ fn routers_that_are_replaced_one_by_one_fail_no_request() {
         two.leader();
         assert!(begin.elapsed() < Duration::from_secs(10), "{:?}\n{}", begin.elapsed(), two.routers[0].log());
         two.routers.push(router(&two.rig.site, file));
+        two.rig.await_ready(&two.routers[1], "web", 2);
         assert_eq!(two.routers[1].shop("/").header("x-landscape-cold-start"), None, "{}", two.routers[1].log());
         unharmed(others, &two.routers[0]);
     }
