@@ -146,11 +146,14 @@ fn a_service_is_switched_off_when_both_routers_have_closed_it() {
     workload(&town, "web", 1);
     workload(&town, "api", 1);
     let (one, other) = pair(&town, &[web.clone(), api.clone()]);
+    other.say(&web, Word::Stand(Stand::Busy));
+    // It says so with its next renewal; before that it would be asked.
+    let report = || town.get("leases", "lr-router-other").good().to_string();
+    wait("its report", || report().contains("web"));
     for router in [&one, &other] {
         router.say(&api, Word::Stand(Stand::Idle));
     }
     one.say(&web, Word::Stand(Stand::Idle));
-    other.say(&web, Word::Stand(Stand::Busy));
     wait("the idle one's end", || count(&town, "api") == 0);
     wait("its being told", || down_once(&one, &api) && down_once(&other, &api));
     assert_eq!(count(&town, "web"), 1, "one router uses it");

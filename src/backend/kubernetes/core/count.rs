@@ -189,6 +189,7 @@ impl Core {
     }
 
     pub(super) fn failed(&mut self, problem: Problem) {
+        self.said = Default::default();
         if let Writing::Count(count) = std::mem::replace(&mut self.writing, Writing::Nothing) {
             // What was under way is wanted still, unless something else is.
             self.target = self.target.or(Some(count));

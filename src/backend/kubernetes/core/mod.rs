@@ -159,11 +159,21 @@ enum Writing {
     Removal,
 }
 
+/// See [`Core::said`].
+#[derive(Debug, Default)]
+struct Said {
+    runs: Option<(RunDigest, bool)>,
+    template: Option<Template>,
+}
+
 /// See the module's words.
 #[derive(Debug)]
 pub struct Core {
     /// The workload is not ours.
     attached: bool,
+    /// What this router last made the workload be, or found it to be. Another one that has another
+    /// configuration, newer or older, is not answered by writing this one's again and again.
+    said: Said,
     /// Other routers use the same pods: the count is never lowered for what is wanted here alone.
     shared: bool,
     /// What people call the workload that is not ours.
@@ -214,6 +224,7 @@ impl Core {
     pub fn new(attached: bool) -> Self {
         Self {
             attached,
+            said: Said::default(),
             shared: false,
             called: String::new(),
             declared: None,

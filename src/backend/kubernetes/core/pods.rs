@@ -1,6 +1,6 @@
 //! Which pod is which replica, and what becomes of it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{Core, Effect, Leaving, Pod, PodState, Replica, Writing};
 use crate::backend::kubernetes::trouble;
@@ -154,8 +154,7 @@ impl Core {
         if homeless.is_empty() {
             return;
         }
-        let mut taken: BTreeSet<String> = self.ids.values().filter_map(|r| r.pod.clone()).collect();
-        taken.extend(self.leaving.values().filter_map(|l| l.pod.clone()));
+        let mut taken = self.taken();
         // What says itself which replica it is comes first.
         let mut left = Vec::new();
         for id in homeless {
@@ -193,22 +192,49 @@ impl Core {
     /// which is seen with that.
     fn may_give(&self, id: ReplicaId) -> bool {
         let held = self.there().is_some_and(|there| there.holds);
-        self.attached || (self.viewed >= self.floor && (held || self.ids.get(&id).is_some_and(|r| self.is_template(r))))
+        self.attached
+            || (self.viewed >= self.floor
+                && (held || self.ids.get(&id).is_some_and(|r| self.is_template(r) || self.borrows(r))))
     }
 
-    fn is_free(&self, pod: &Pod, id: ReplicaId, taken: &BTreeSet<String>) -> bool {
-        pod.lives() && self.fits(pod, id) && !taken.contains(&pod.name) && !self.doomed.contains(&pod.name)
+    /// Which pods have been given away, and whether that is only for want of such as were asked for.
+    fn taken(&self) -> BTreeMap<String, bool> {
+        let lent = |r: &Replica, name: &str| !self.attached && self.pod(name).is_some_and(|p| p.digest != r.digest);
+        let given = self.ids.values().filter_map(|r| r.pod.clone().map(|pod| (lent(r, &pod), pod)));
+        let leaving = self.leaving.values().filter_map(|l| Some((false, l.pod.clone()?)));
+        let mut taken = BTreeMap::new();
+        for (lent, pod) in given.chain(leaving) {
+            *taken.entry(pod).or_insert(true) &= lent;
+        }
+        taken
+    }
+
+    /// Another router, of a newer or older configuration, had the last word on what pods run. Until both
+    /// have the same, its pods are better than none.
+    fn borrows(&self, replica: &Replica) -> bool {
+        self.shared
+            && self.writing == Writing::Nothing
+            && self.said.digest().is_some_and(|said| Some(said) == replica.digest.as_ref())
+            && !self.is_template(replica)
+    }
+
+    fn is_free(&self, pod: &Pod, id: ReplicaId, taken: &BTreeMap<String, bool>) -> bool {
+        let is_exact = || self.ids.get(&id).is_some_and(|r| r.digest == pod.digest);
+        let is_taken = taken.get(&pod.name).is_some_and(|lent| !(*lent && is_exact()));
+        pod.lives() && self.fits(pod, id) && !is_taken && !self.doomed.contains(&pod.name)
             // A fresh one does better than one that the kubelet makes wait.
             && (self.attached || !pod.is_broken())
     }
 
     fn fits(&self, pod: &Pod, id: ReplicaId) -> bool {
-        self.attached || self.ids.get(&id).is_some_and(|r| r.digest == pod.digest)
+        let made = || self.there().and_then(|there| there.template.as_ref()).map(|t| &t.digest);
+        let lends = |r: &Replica| self.borrows(r) && made() == pod.digest.as_ref();
+        self.attached || self.ids.get(&id).is_some_and(|r| r.digest == pod.digest || lends(r))
     }
 
     /// No pod is free, and none more will be made while there are as many as there should be: one goes that
     /// will come to nothing.
-    fn make_room(&mut self, id: ReplicaId, taken: &BTreeSet<String>) {
+    fn make_room(&mut self, id: ReplicaId, taken: &BTreeMap<String, bool>) {
         if self.attached || self.writing != Writing::Nothing || self.target.is_some() {
             return;
         }
@@ -221,17 +247,19 @@ impl Core {
         let broken = self
             .all_pods()
             .filter(fitting)
-            .find(|p| p.is_broken() && !taken.contains(&p.name) && !self.doomed.contains(&p.name));
+            .find(|p| p.is_broken() && !taken.contains_key(&p.name) && !self.doomed.contains(&p.name));
         if let Some(name) = broken.map(|p| p.name.clone()) {
             self.doom(name, false);
         }
     }
 
-    fn bind(&mut self, id: ReplicaId, name: String, taken: &mut BTreeSet<String>) {
+    fn bind(&mut self, id: ReplicaId, name: String, taken: &mut BTreeMap<String, bool>) {
         let Some((ends, marked)) = self.pod(&name).map(|p| (p.ends, p.replica)) else { return };
         let Some(replica) = self.ids.get_mut(&id) else { return };
         (replica.pod, replica.ends, replica.told, replica.ready) = (Some(name.clone()), ends, None, None);
-        taken.insert(name.clone());
+        let lent =
+            !self.attached && self.pod(&name).is_some_and(|p| self.ids.get(&id).is_some_and(|r| p.digest != r.digest));
+        taken.insert(name.clone(), lent);
         if !self.attached && marked != Some(id) {
             self.effects.push(Effect::Mark { pod: name, id });
         }

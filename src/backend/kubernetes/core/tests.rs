@@ -86,6 +86,38 @@ fn a_change_that_fails_leaves_the_old_one_in_place() {
 }
 
 #[test]
+fn what_another_router_has_made_of_it_serves_until_this_one_reads_the_same() {
+    let mut world = World::shared();
+    world.resize(2);
+    world.start();
+    world.quiet();
+    world.roll_outside(2);
+    world.quiet();
+    let pods: Vec<_> = world.pods.keys().cloned().collect();
+    assert_eq!(world.ended.len(), 2, "the old pods were the others' to end");
+    assert_eq!(world.served(), pods, "the new ones serve");
+    assert_eq!(world.applies, 1, "and it is not undone");
+    world.roll(2);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.served(), world.ended.len()), (pods, 2), "the same pods, and nothing was lost");
+}
+
+#[test]
+fn who_is_behind_another_router_wakes_what_that_one_has_made() {
+    let mut world = World::shared();
+    world.roll_outside(2);
+    world.quiet();
+    world.start();
+    world.quiet();
+    assert_eq!((world.served().len(), world.applies, world.scales), (1, 1, 1));
+    world.roll(3);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!(world.ended, [], "what comes after that is rolled as ever");
+}
+
+#[test]
 fn another_in_its_place_comes_up_beside_it() {
     let mut world = World::own();
     world.resize(2);

@@ -154,6 +154,15 @@ impl World {
         world
     }
 
+    /// The same, where there are other routers.
+    pub fn shared() -> Self {
+        let mut world = Self::new(false);
+        world.core = Core::new(false).shared();
+        world.sync();
+        world.quiet();
+        world
+    }
+
     /// A workload that is there already, with so many replicas.
     pub fn attached(count: u32) -> Self {
         let mut world = Self::new(true);
@@ -284,6 +293,15 @@ impl World {
             deployment.count = count;
             deployment.made = None;
             deployment.foreign = true;
+            self.changed();
+        }
+    }
+
+    /// Another router has rolled it, and is done with that.
+    pub fn roll_outside(&mut self, version: u32) {
+        if let Some(deployment) = &mut self.deployment {
+            deployment.template = template(version);
+            deployment.made = None;
             self.changed();
         }
     }
@@ -834,6 +852,13 @@ impl World {
         if !self.attached {
             assert_eq!(deployment.template, template(self.version_wanted));
         }
+    }
+
+    /// The pods that replicas were told to be in.
+    pub fn served(&self) -> Vec<String> {
+        let told: Vec<_> = self.slots.iter().filter_map(|s| s.rep.as_ref()?.at.clone()).collect();
+        let is = |p: &&SimPod| super::pods::addresses(&p.pod, &[3000]).is_some_and(|a| told.contains(&a));
+        self.pods.values().filter(is).map(|p| p.pod.name.clone()).collect()
     }
 
     pub fn count(&self) -> Option<u32> {

@@ -1,8 +1,33 @@
 //! The next write to the workload: one at a time, and none that would change nothing.
 
-use super::{Core, Effect, Writing};
+use std::sync::Arc;
+
+use super::{Core, Effect, Said, Template, Writing};
 use crate::backend::kubernetes::trouble;
 use crate::backend::{Failure, Seen};
+use crate::landscape::{RunDigest, ServiceSpec};
+
+impl Said {
+    /// Whether it is news that pods are to run this. Where others may write, too, it is once.
+    fn runs(&mut self, shared: bool, digest: &RunDigest, holds: bool) -> bool {
+        let now = Some((digest.clone(), holds));
+        let before = self.runs.take().or_else(|| Some((self.digest()?.clone(), false)));
+        self.runs.clone_from(&now);
+        !shared || before != now
+    }
+
+    /// What pods are to run by the last word.
+    pub(super) fn digest(&self) -> Option<&RunDigest> {
+        let runs = self.runs.as_ref().map(|(digest, _)| digest);
+        runs.or(self.template.as_ref().map(|t| &t.digest))
+    }
+
+    /// The same of a template as a whole.
+    fn template(&mut self, shared: bool, template: &Template) -> bool {
+        let before = self.template.replace(template.clone());
+        !shared || before.as_ref() != Some(template)
+    }
+}
 
 impl Core {
     pub(super) fn write(&mut self) {
@@ -31,36 +56,51 @@ impl Core {
 
     /// Applies the workload if it is not there, or its pods are to run something else.
     fn apply(&mut self) -> bool {
-        let holds = self.is_rolling();
-        let newest = self.newest().and_then(|(replica, digest)| Some((replica.spec.clone()?, digest.clone())));
-        let declared = self.declared.as_ref().and_then(|d| Some((d.spec.clone(), d.template.clone()?)));
+        let mut said = std::mem::take(&mut self.said);
         let count = self.target.or(self.known).unwrap_or_default();
-        let off = self.known == Some(0);
-        let stale = |w: &super::Workload, template: &super::Template| w.template.as_ref() != Some(template);
-        let spec = match (newest, declared, self.there()) {
-            (Some((spec, _)), _, None) => spec,
-            (Some((spec, digest)), declared, Some(there)) => {
-                let other = there.template.as_ref().map(|t| &t.digest) != Some(&digest) || there.holds != holds;
-                // What changed beside the specification is for what is started from now on.
-                let settings = off && declared.is_some_and(|(_, t)| t.digest == digest && stale(there, &t));
-                if !other && !settings {
-                    return false;
-                }
-                spec
-            }
-            // Replicas were found, and what becomes of them is not said yet.
-            (None, _, _) if !self.ids.is_empty() => return false,
-            (None, Some((spec, _)), None) => spec,
-            (None, Some((spec, template)), Some(there)) if count == 0 && (there.holds || stale(there, &template)) => {
-                spec
-            }
-            _ => return false,
-        };
+        let spec = self.to_apply(count, &mut said);
+        self.said = said;
+        let Some(spec) = spec else { return false };
+        let holds = self.is_rolling();
         self.writing = Writing::Count(count);
         // Another template may end pods, too, and one of before be wanted again by then.
         self.shrunk |= self.there().is_some();
         self.effects.push(Effect::Apply { spec, count, holds });
         true
+    }
+
+    fn to_apply(&self, count: u32, said: &mut Said) -> Option<Arc<ServiceSpec>> {
+        let holds = self.is_rolling();
+        let newest = self.newest().and_then(|(replica, digest)| Some((replica.spec.clone()?, digest.clone())));
+        let declared = self.declared.as_ref().and_then(|d| Some((d.spec.clone(), d.template.clone()?)));
+        let off = self.known == Some(0);
+        let stale = |w: &super::Workload, template: &Template| w.template.as_ref() != Some(template);
+        match (newest, declared, self.there()) {
+            (Some((spec, digest)), _, None) => {
+                said.runs(self.shared, &digest, holds);
+                Some(spec)
+            }
+            (Some((spec, digest)), declared, Some(there)) => {
+                let other = there.template.as_ref().map(|t| &t.digest) != Some(&digest) || there.holds != holds;
+                let news = said.runs(self.shared, &digest, holds);
+                // What changed beside the specification is for what is started from now on.
+                let settings = off
+                    && declared
+                        .is_some_and(|(_, t)| t.digest == digest && stale(there, &t) && said.template(self.shared, &t));
+                ((other && news) || settings).then_some(spec)
+            }
+            // Replicas were found, and what becomes of them is not said yet.
+            (None, _, _) if !self.ids.is_empty() => None,
+            (None, Some((spec, template)), None) => {
+                said.template(self.shared, &template);
+                Some(spec)
+            }
+            (None, Some((spec, template)), Some(there)) => {
+                let other = count == 0 && (there.holds || stale(there, &template));
+                (other && said.template(self.shared, &template)).then_some(spec)
+            }
+            _ => None,
+        }
     }
 
     /// Whether the wrong pods would go: of more than there should be, the cluster ends those first that are
