@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use crate::fixture::Fixture;
 use crate::fixture::knobs::{Grant, Rights};
 use crate::fixture::object::Object;
 use crate::need_fixture;
-use crate::support::{Router, Site};
+use crate::support::Router;
 use crate::town::{Town, image, template};
 
 /// What a Role grants, bound in this namespace.
@@ -98,23 +99,19 @@ fn two_routers_get_along_with_their_roles() {
     let attach = format!("    services: {{ theirs: {{ attach: {{ statefulSet: theirs, namespace: {there} }} }} }}\n");
     let first = 30_000 + 10 * fastrand::u16(200..400);
     let named = format!("pull: never, names: {{ namespace: {names}, ports: {first}-{} }}", first + 9);
-    let other = Site::new("", "");
-    let write = |color: &str, old: bool| {
-        for site in [&rig.site, &other] {
-            site.write("secrets.yaml", "TOKEN: correct-horse-7391\n");
-            site.write("password", "secret\n");
-            site.write("shop/ci.yml", &text(color, old));
-        }
-    };
-    write("red", true);
+    let write = |color: &str, old: bool| rig.site.write("shop/ci.yml", &text(color, old));
+    rig.site.write("secrets.yaml", "TOKEN: correct-horse-7391\n");
+    rig.site.write("password", "secret\n");
+    // Of the same files, as pods of one Deployment have them.
     rig.site.write("router.yaml", &(rig.router_yaml(SETTINGS, &named) + &attach));
-    other.write("router.yaml", &(rig.router_yaml(SETTINGS, &named) + &attach));
-    let launch = |site: &Site, address: &str| {
-        let mut command = Router::command(site);
-        command.env("POD_IP", address);
+    rig.site.write("second.yaml", &(rig.router_yaml(&format!("{SETTINGS}state: second\n"), &named) + &attach));
+    let launch = |file: &str, address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landscape-router"));
+        Router::surround(&mut command, &rig.site);
+        command.arg("run").arg("--config").arg(rig.site.path().join(file)).env("POD_IP", address);
         Router::launch(command)
     };
-    let (one, two) = (launch(&rig.site, "127.0.0.1"), launch(&other, "127.0.0.2"));
+    let (one, two) = (launch("router.yaml", "127.0.0.1"), launch("second.yaml", "127.0.0.2"));
     for router in [&one, &two] {
         rig.eventually("each other", router, || {
             let told = router.api("landscapes")["router"]["cluster"]["routers"].clone();
@@ -123,24 +120,19 @@ fn two_routers_get_along_with_their_roles() {
     }
     // Waking, a failure that is explained, what an application wrote, a pod that is replaced.
     assert_eq!(two.shop("/").status, 200, "{}\n{}", rig.town.tell(), two.log());
-    let told =
-        |arguments: &[&str]| assert!(two.cli(&other, arguments).status.success(), "{arguments:?}\n{}", two.log());
-    told(&["pin", "shop/web"]);
+    rig.cli(&two, &["pin", "shop/web"]);
     assert_eq!(one.shop("/theirs").status, 200, "{}\n{}", rig.town.tell(), one.log());
     assert_eq!(one.shop("/absent").status, 503, "{}", one.log());
     assert_eq!(Rig::failure(&one, "absent", "kind"), "image", "{}", one.log());
     rig.await_ready(&one, "web", 2);
     assert!(!rig.cli(&one, &["logs", "shop/web"]).is_empty());
-    let told =
-        |arguments: &[&str]| assert!(two.cli(&other, arguments).status.success(), "{arguments:?}\n{}", two.log());
-    told(&["pin", "shop/web"]);
     rig.cli(&one, &["restart", "shop/web"]);
     // Another version, and a service that leaves.
     write("blue", false);
     rig.eventually("the new version", &two, || two.shop("/env").text().contains("COLOR=blue"));
     rig.eventually("the end of what has left", &one, || rig.deployment("old").is_none());
     // None uses them: whoever leads switches them off, here and in the other namespace.
-    told(&["unpin", "shop/web"]);
+    rig.cli(&two, &["unpin", "shop/web"]);
     rig.await_off(&one, "web");
     let replicas = || rig.town.client.call("GET", &path(&there, "statefulsets", "theirs"), "", None).good();
     rig.eventually("the other one's end", &one, || replicas().int("/spec/replicas") == 0);
