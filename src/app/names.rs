@@ -14,11 +14,10 @@ use super::Refusal;
 use super::private;
 use super::routes::Served;
 use crate::backend::kubernetes::connect::connect;
-use crate::backend::kubernetes::private::{ApiShelf, Followed, Keeper, Names, Opener, Site, follow};
-use crate::config::settings::{BackendKind, Settings};
-use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
+use crate::backend::kubernetes::private::{ApiShelf, Followed, Keeper, Names, Opener, Site, follow, named, wanted};
+use crate::config::settings::Settings;
+use crate::landscape::{LandscapeId, ServiceKey};
 use crate::listen::Listeners;
-use crate::private::names::label_of;
 use crate::private::ports_of;
 use crate::private::residents::Residents;
 use crate::proxy::{Called, Callers, Named, PrivatePort};
@@ -168,20 +167,6 @@ fn followed(settings: &Settings) -> Followed {
     all.filter_map(|(key, policy)| Some((key.clone(), policy.attach.clone()?))).collect()
 }
 
-/// The services that have names in a cluster, if any has: those that are in it.
-fn named(settings: &Settings) -> impl Iterator<Item = (&Arc<ServiceSpec>, Arc<str>)> {
-    let known = settings.kubernetes.names.iter().flat_map(|_| &settings.landscapes);
-    let services = known.filter_map(|l| Some((l.spec.as_ref().ok()?, &l.policies)));
-    services.flat_map(|(spec, policies)| {
-        let there = policies.iter().filter(|(_, policy)| policy.backend == BackendKind::Kubernetes);
-        let of = |(key, _): &(ServiceKey, _)| {
-            let service = spec.services.get(&key.service)?;
-            Some((service, label_of(&key.landscape, &key.service)?.into()))
-        };
-        there.filter_map(of)
-    })
-}
-
 /// What requests read: every port of every name, by the landscape it is called in.
 pub(super) fn table(
     settings: &Settings,
@@ -195,19 +180,6 @@ pub(super) fn table(
         for number in ports_of(spec) {
             let port = Arc::new(private::port(spec, number, served, names.idle));
             of_landscape.insert(Called { name: name.clone(), port: number }, port);
-        }
-    }
-    all
-}
-
-/// The names that there are to be, and their ports: of services that are called alike in two landscapes,
-/// those of both.
-fn wanted(settings: &Settings) -> Names {
-    let mut all = Names::new();
-    for (spec, name) in named(settings) {
-        let ports = ports_of(spec);
-        if !ports.is_empty() {
-            all.entry(name).or_default().extend(ports);
         }
     }
     all

@@ -103,19 +103,37 @@ fn in_words(out: &Out, plan: &Plan) -> String {
         let why = out.paint(Tone::Busy, &tame(&format!("! not runnable here: {remedy}")));
         let _ = writeln!(text, "{}\n  {why}", out.paint(Tone::Bold, &tame(service)));
     }
+    for plan::NotCompared { kind, name, landscape, service, reason } in &plan.not_compared {
+        let whose = whose(landscape, service.as_deref());
+        let what = out.paint(Tone::Busy, &tame(&format!("? {kind} {name} cannot be compared: {reason}")));
+        let _ = writeln!(text, "{}\n  {what}", out.paint(Tone::Bold, &tame(&whose)));
+    }
+    for kind in &plan.not_listed {
+        let _ = writeln!(text, "? {kind}s may not be listed: which of them would be removed is not known");
+    }
     let _ = writeln!(text, "{}: {}", tame(&format!("namespace {} of {}", plan.namespace, plan.cluster)), sum(plan));
     text
 }
 
 fn owner_of(change: &Change) -> String {
-    match &change.service {
-        Some(service) => format!("{}/{service}", change.landscape),
-        None => change.landscape.clone(),
+    match &change.namespace {
+        Some(namespace) => format!("names in namespace {namespace}"),
+        None => whose(&change.landscape, change.service.as_deref()),
     }
+}
+
+fn whose(landscape: &str, service: Option<&str>) -> String {
+    service.map_or_else(|| landscape.to_owned(), |service| format!("{landscape}/{service}"))
 }
 
 /// `1 created, 2 changed`
 fn sum(plan: &Plan) -> String {
+    let unknown = plan.not_compared.len();
+    let known = sum_of_known(plan);
+    if unknown > 0 { format!("{known}, {unknown} not compared") } else { known }
+}
+
+fn sum_of_known(plan: &Plan) -> String {
     let of = |action: Action| plan.changes.iter().filter(|c| c.action == action).count();
     let all = [(Action::Create, "created"), (Action::Change, "changed"), (Action::Remove, "removed")];
     let told: Vec<String> = all
@@ -173,7 +191,7 @@ mod tests {
 
     fn change(action: Action, service: Option<&str>, fields: Vec<Field>) -> Change {
         let (name, service) = ("ws-server-shop-web".to_owned(), service.map(str::to_owned));
-        Change { action, kind: "Deployment", name, landscape: "shop".into(), service, fields }
+        Change { action, kind: "Deployment", name, namespace: None, landscape: "shop".into(), service, fields }
     }
 
     fn field(path: &str, before: Option<Value>, after: Option<Value>) -> Field {
@@ -187,6 +205,8 @@ mod tests {
             changes: Vec::new(),
             attached: Vec::new(),
             not_runnable: Vec::new(),
+            not_compared: Vec::new(),
+            not_listed: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -213,6 +233,14 @@ mod tests {
                 replicas: 1,
             }],
             not_runnable: vec![plan::NotRunnable { service: "shop/job".into(), remedy: "set a base".into() }],
+            not_compared: vec![plan::NotCompared {
+                kind: "Secret",
+                name: "ws-server-shop-web".into(),
+                landscape: "shop".into(),
+                service: Some("web".into()),
+                reason: "this account may not read it",
+            }],
+            not_listed: vec!["Secret"],
             problems: vec!["one".into()],
             ..plan()
         };
@@ -229,7 +257,10 @@ shop/db
   = StatefulSet data/db is only scaled; now 1 replica
 shop/job
   ! not runnable here: set a base
-namespace apps of https://c:6443: 1 created, 1 changed, 1 removed, 1 problem
+shop/web
+  ? Secret ws-server-shop-web cannot be compared: this account may not read it
+? Secrets may not be listed: which of them would be removed is not known
+namespace apps of https://c:6443: 1 created, 1 changed, 1 removed, 1 problem, 1 not compared
 ";
         assert_eq!(in_words(&Out::plain(), &plan), expected);
     }

@@ -6,6 +6,8 @@ use landscape_router::backend::kubernetes::manifest::{self, Callers, Place};
 use landscape_router::config::{Purpose, load};
 use serde_json::{Value, json};
 
+use crate::fixture::knobs::Deny;
+use crate::need_fixture;
 use crate::support::Site;
 use crate::town::{Town, image};
 
@@ -134,6 +136,44 @@ fn what_is_different_is_told_field_by_field() {
     // Nothing of it was done.
     let noted = &drawing.town.get("deployments", "ws-server-shop-web").good()["spec"]["template"]["spec"];
     assert!(noted.to_string().contains("\"OLD\""), "{noted}");
+}
+
+#[test]
+fn secrets_that_may_not_be_read_are_said_to_be_unknown_and_all_else_is_told() {
+    need_fixture!("its rights are its administrator's");
+    let drawing = Drawing::new(&ci("DB: 'pg:${{ vault.PASS }}', COLOR: red"));
+    let deny = |verbs: &[&str]| {
+        let denied = verbs.iter().map(|verb| Deny { verb: (*verb).to_owned(), resource: "secrets".into() }).collect();
+        drawing.town.fixture().turn(|knobs| knobs.denied = denied);
+    };
+    drawing.build();
+    drawing.site.write("shop/ci.yml", &ci("DB: 'pg:${{ vault.PASS }}', COLOR: blue"));
+    // As the router's own account, which writes them and never reads them.
+    deny(&["list", "get", "watch"]);
+    let (told, sum) = drawing.good();
+    assert_eq!(sum, "1 changed, 1 not compared");
+    let expected = "shop/web\n  ? Secret ws-server-shop-web cannot be compared: this account may not read it\n\
+                    ? Secrets may not be listed: which of them would be removed is not known";
+    assert!(told.contains("  ~ Deployment ws-server-shop-web\n") && told.ends_with(expected), "{told}");
+    let plan: Value = serde_json::from_slice(&drawing.plan(&["--json"]).stdout).unwrap();
+    assert_eq!(
+        (&plan["notCompared"], &plan["notListed"], &plan["problems"]),
+        (
+            &json!([{ "kind": "Secret", "name": "ws-server-shop-web", "landscape": "shop", "service": "web",
+                      "reason": "this account may not read it" }]),
+            &json!(["Secret"]),
+            &json!([])
+        )
+    );
+    // One by one they may be read: then they are compared.
+    deny(&["list"]);
+    drawing.site.write("shop/ci.yml", &ci("DB: 'sql:${{ vault.PASS }}', COLOR: red"));
+    let (told, sum) = drawing.good();
+    assert!(told.contains("  ~ Secret ws-server-shop-web\n      data.DB: changed\n"), "{told}");
+    assert!(!sum.contains("not compared"), "{sum}");
+    // What would be refused is a problem still.
+    deny(&["list", "get", "patch"]);
+    assert!(drawing.errors().contains("Secret ws-server-shop-web would be refused"));
 }
 
 #[test]

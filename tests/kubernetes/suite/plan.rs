@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rig::{Rig, ci, requests, service};
 use crate::fixture::object::Object;
+use crate::need_fixture;
 use crate::support::Router;
 
 /// The plan, and whether it could be told and would be accepted.
@@ -78,4 +79,55 @@ fn a_plan_tells_what_a_start_makes_and_then_what_an_edit_changes() {
     let told = changes(&plan(&rig).0);
     assert!(told.contains(&"remove Deployment web".to_owned()), "{told:?}");
     rig.deployment("web").expect("it is still there");
+}
+
+#[test]
+fn names_are_planned_as_a_router_makes_them_wherever_it_is() {
+    need_fixture!("the router's own address is not one that a cluster takes");
+    let rig = Rig::new("", &ci(&[service("web", 1, "/", ""), service("api", 1, "/api", "")]));
+    let first = 30_000 + 10 * fastrand::u16(400..500);
+    let names = format!("pull: never, names: {{ namespace: {}, ports: {first}-{} }}", rig.town.namespace, first + 9);
+    rig.site.write("router.yaml", &rig.router_yaml("", &names));
+    let of_names = |plan: &Value| {
+        let told = |c: &Value| format!("{} {} {}", c.text("/action"), c.text("/kind"), c.text("/name"));
+        let changes = plan.list("/changes").iter().filter(|c| c.text("/namespace") == rig.town.namespace);
+        changes.map(told).collect::<Vec<_>>()
+    };
+    let (before, good) = plan(&rig);
+    assert!(good, "{before:#}");
+    let expected = ["api", "web"].map(|name| {
+        let label = format!("ws-server-shop-{name}");
+        [format!("create Service {label}"), format!("create EndpointSlice {label}-ipv4")]
+    });
+    assert_eq!(of_names(&before), expected.concat());
+    assert!(rig.town.list("services", "").is_empty(), "nothing was made");
+
+    let mut command = Router::command(&rig.site);
+    command.env("POD_IP", "127.0.0.1");
+    let router = Router::launch(command);
+    // Here nobody knows the router's address, and it is no change.
+    rig.eventually("nothing to do", &router, || changes(&plan(&rig).0).is_empty());
+    assert_eq!(router.stop(), Some(0));
+    rig.site.write(
+        "shop/ci.yml",
+        &ci(&[service("web", 1, "/", "").replace("port: 3000, isPublic", "port: 3001, isPublic")]),
+    );
+    let (edited, good) = plan(&rig);
+    assert!(good, "{edited:#}");
+    let expected = [
+        "change Service ws-server-shop-web",
+        "change EndpointSlice ws-server-shop-web-ipv4",
+        "remove Service ws-server-shop-api",
+        "remove EndpointSlice ws-server-shop-api-ipv4",
+    ];
+    assert_eq!(of_names(&edited), expected);
+    // A person's Service of the same name is nobody's to change.
+    let theirs = json!({ "metadata": { "name": "ws-server-shop-more" }, "spec": { "ports": [{ "port": 80 }] } });
+    rig.town.create("services", &theirs).good();
+    rig.site.write("shop/ci.yml", &ci(&[service("more", 1, "/", "")]));
+    let (conflict, good) = plan(&rig);
+    assert!(
+        !good && conflict["problems"].to_string().contains("Service ws-server-shop-more is there already"),
+        "{conflict:#}"
+    );
 }

@@ -127,7 +127,7 @@ fn what_nobody_asks_for_is_removed() {
         (Kind::Deployment, ours("ws-server-shop-base", "shop", Some("base"))),
         (Kind::Deployment, ours("ws-server-bad-web", "bad", Some("web"))),
     ]);
-    let removed: Vec<_> = removals(&wanted(&settings, "apps", &[], &live), &live)
+    let removed: Vec<_> = removals(&wanted(&settings, "apps", &[], &live), &live, None)
         .into_iter()
         .map(|change| (change.kind, change.name, change.landscape, change.service))
         .collect();
@@ -150,6 +150,7 @@ fn a_plan_in_json_holds_no_secret() {
         action: Action::Change,
         kind: "Secret",
         name: "ws-server-shop-web".into(),
+        namespace: None,
         landscape: "shop".into(),
         service: Some("web".into()),
         fields: diff::fields(&before, &json!({ "kind": "Secret", "data": { "PASS": "b3RoZXI=" } })),

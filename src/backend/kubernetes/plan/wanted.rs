@@ -11,6 +11,7 @@ use crate::backend::kubernetes::manifest::{self, Callers, Login, Place};
 use crate::backend::kubernetes::names;
 use crate::config::settings::{Attach, BackendKind, KubernetesSettings, Settings};
 use crate::landscape::{ServiceKey, ServiceSpec};
+use crate::private::names::label_of;
 
 /// All that a configuration says about a cluster.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ pub(super) struct Wanted {
 pub(super) struct Object {
     pub(super) kind: Kind,
     pub(super) name: String,
+    /// Empty for names.
     pub(super) landscape: Arc<str>,
     pub(super) service: Option<Arc<str>>,
     pub(super) value: Value,
@@ -119,13 +121,17 @@ impl Wanted {
     /// What is there of ours and is not asked for, nor left as it is.
     pub(super) fn superfluous<'l>(&self, live: &'l Live) -> Vec<(Kind, &'l str, &'l Value)> {
         let asked: HashSet<(Kind, &str)> = self.objects.iter().map(|o| (o.kind, o.name.as_str())).collect();
-        let left = |value: &Value| {
+        let left = |kind: Kind, name: &str, value: &Value| {
+            if kind.is_of_names() {
+                let is_of = |id: &str| label_of(id, "").is_some_and(|begin| name.starts_with(&begin));
+                return self.unknown.iter().any(|(id, _)| is_of(id));
+            }
             let annotations = &value["metadata"]["annotations"];
             let landscape = annotations[names::LANDSCAPE].as_str().unwrap_or_default();
             let service = annotations[names::SERVICE].as_str();
             self.unknown.iter().any(|(id, _)| **id == *landscape)
                 || self.not_runnable.iter().any(|(k, _)| *k.landscape == *landscape && Some(&*k.service) == service)
         };
-        live.all().filter(|(kind, name, value)| !asked.contains(&(*kind, *name)) && !left(value)).collect()
+        live.all().filter(|(kind, name, value)| !asked.contains(&(*kind, *name)) && !left(*kind, name, value)).collect()
     }
 }

@@ -130,7 +130,7 @@ impl Keeper {
         let wanted: Names =
             wanted.iter().filter(|(n, _)| !theirs.contains(*n)).map(|(n, p)| (n.clone(), p.clone())).collect();
         let mut errors = Vec::new();
-        self.give_ports(&wanted, &services);
+        adopt_ports(&mut self.ports, &self.site, &wanted, &services);
         errors.extend(self.open(&wanted));
         let mut slices = Vec::new();
         for written in self.put_services(&wanted, &services).await {
@@ -212,23 +212,6 @@ impl Keeper {
         theirs
     }
 
-    /// Every port of every name gets one of the router's; what was given before is kept.
-    fn give_ports(&mut self, wanted: &Names, services: &[Service]) {
-        let is_wanted = |called: &Called| wanted.get(&called.name).is_some_and(|ports| ports.contains(&called.port));
-        self.ports.retain(is_wanted);
-        let mut ours: Vec<&Service> = services.iter().filter(|s| self.site.is_ours(&s.metadata)).collect();
-        ours.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        for service in ours {
-            let name: Arc<str> = service.metadata.name.as_deref().unwrap_or_default().into();
-            for (port, target) in objects::ports_of(service) {
-                let called = Called { name: name.clone(), port };
-                if is_wanted(&called) {
-                    self.ports.adopt(&called, target);
-                }
-            }
-        }
-    }
-
     /// Listens for all that is wanted. A port that something else has is replaced by another one.
     fn open(&mut self, wanted: &Names) -> Option<ShelfError> {
         let all = || {
@@ -265,6 +248,23 @@ impl Keeper {
     fn given(&self, name: &Arc<str>, ports: &BTreeSet<u16>) -> Ports {
         let given = |port: &u16| Some((*port, self.ports.get(&Called { name: name.clone(), port: *port })?));
         ports.iter().filter_map(given).collect()
+    }
+}
+
+/// What was given to ports that are wanted is kept.
+pub fn adopt_ports(given: &mut TargetPorts, site: &Site, wanted: &Names, services: &[Service]) {
+    let is_wanted = |called: &Called| wanted.get(&called.name).is_some_and(|ports| ports.contains(&called.port));
+    given.retain(is_wanted);
+    let mut ours: Vec<&Service> = services.iter().filter(|s| site.is_ours(&s.metadata)).collect();
+    ours.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    for service in ours {
+        let name: Arc<str> = service.metadata.name.as_deref().unwrap_or_default().into();
+        for (port, target) in objects::ports_of(service) {
+            let called = Called { name: name.clone(), port };
+            if is_wanted(&called) {
+                given.adopt(&called, target);
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! | file | concept |
 //! |---|---|
+//! | `wanted` | which names there are to be; without IO |
 //! | `objects` | what a name is in a cluster; without IO |
 //! | `shelf` | where these objects are kept: the API, or memory in tests |
 //! | `keeper` | makes what is there what is wanted |
@@ -17,8 +18,11 @@ mod keeper;
 mod objects;
 mod pods;
 mod shelf;
+mod wanted;
 
 pub use follow::{Followed, follow};
+pub(super) use keeper::adopt_ports;
 pub use keeper::{Keeper, Names, Opener};
-pub use objects::Site;
+pub use objects::{Ports, Site};
 pub use shelf::ApiShelf;
+pub use wanted::{named, wanted};
