@@ -12,6 +12,11 @@ impl Source for Fixed {
     fn services(&self) -> Vec<Sample> {
         self.0.lock().clone()
     }
+
+    fn cluster(&self) -> Option<Arc<ClusterStatus>> {
+        let routers = vec!["one".into(), "other".into()];
+        Some(Arc::new(ClusterStatus { routers, leads: true, renew_failures: 3, ..ClusterStatus::default() }))
+    }
 }
 
 fn sample(landscape: &str, service: &str) -> Sample {
@@ -162,6 +167,15 @@ fn holds_and_cold_starts_are_told_by_reason_outcome_and_phase() {
     let seconds = tail("landscape_router_cold_start_seconds", 2);
     for line in ["{phase=\"probe\",le=\"120\"} 0", "{phase=\"probe\",le=\"300\"} 1", "_count{phase=\"start\"} 0"] {
         assert!(seconds.contains(line), "{line}\n{seconds}");
+    }
+}
+
+#[test]
+fn who_the_routers_are_is_told() {
+    let s = scrape(Vec::new());
+    for (name, value) in [("leader", 1), ("routers", 2), ("renew_failures_total", 3)] {
+        let name = format!("landscape_router_cluster_{name}");
+        assert_eq!(s.of(&name).pop().unwrap(), format!("{name} {value}"));
     }
 }
 
