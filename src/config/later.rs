@@ -7,7 +7,7 @@ pub(super) fn feature(key: &str) -> Option<&'static str> {
             "TLS at the router's own listeners"
         }
         "proxyProtocol" => "the PROXY protocol",
-        "cluster" | "peers" | "gossip" => "several routers as one",
+        "cluster" | "peers" | "gossip" => "several routers as one without Kubernetes",
         "traces" | "tracing" | "otlp" => "traces",
         "requestRecords" | "requests" | "records" => "request records",
         "usage" | "usageEvents" => "usage events",

@@ -62,7 +62,7 @@ fn keys_of_later_features_say_so() {
     for (head, feature) in [
         ("listen: { https: [] }", "TLS at the router's own listeners"),
         ("listen: { proxyProtocol: true }", "the PROXY protocol"),
-        ("cluster: {}", "several routers as one"),
+        ("cluster: {}", "several routers as one without Kubernetes"),
         ("traces: {}", "traces"),
         ("requestRecords: {}", "request records"),
     ] {
