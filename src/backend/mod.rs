@@ -92,7 +92,8 @@ pub struct Observation {
 pub enum Seen {
     /// Something slow goes on before the replica's own start: an image is pulled.
     Progress(ReplicaId, Progress),
-    /// It runs (again) at these addresses; whether it listens, the probe finds out.
+    /// It runs (again) at these addresses; whether it listens, the probe finds out. Where the addresses are
+    /// known before it runs it may be told then, and is told again when it does.
     Running(ReplicaId, Addresses),
     /// It is frozen.
     Paused(ReplicaId),

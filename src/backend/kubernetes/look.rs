@@ -88,6 +88,7 @@ pub(super) fn pod(seen: &api::Pod, ours: bool) -> Option<Pod> {
     });
     let annotation = |name: &str| metadata.annotations.as_ref()?.get(name);
     let running = container.and_then(|c| c.state.as_ref()?.running.as_ref());
+    let shares_node = seen.spec.as_ref().is_some_and(|s| s.host_network == Some(true));
     Some(Pod {
         name: metadata.name.clone()?,
         digest: metadata
@@ -98,7 +99,8 @@ pub(super) fn pod(seen: &api::Pod, ours: bool) -> Option<Pod> {
             .map(|d| RunDigest(d.as_str().into())),
         replica: annotation(names::REPLICA).filter(|_| ours).and_then(|text| replica(text)),
         created: metadata.creation_timestamp.as_ref().map_or(SystemTime::UNIX_EPOCH, at),
-        ip: status.and_then(|s| s.pod_ip.as_ref()?.parse().ok()),
+        // Before it runs, the node's own address is somebody else's.
+        ip: status.filter(|_| running.is_some() || !shares_node).and_then(|s| s.pod_ip.as_ref()?.parse().ok()),
         state: state(seen, container, finished),
         ends: container.map_or(0, |c| c.restart_count.max(0).unsigned_abs())
             + u32::from(container.is_some_and(|c| c.state.as_ref().is_some_and(|s| s.terminated.is_some()))),

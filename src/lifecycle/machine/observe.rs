@@ -71,12 +71,12 @@ impl Machine {
 
     fn pulling(&mut self, id: ReplicaId, progress: Progress) {
         if let Some(rep) = self.rep_mut(id)
-            && matches!(rep.phase, Phase::Starting { .. })
+            && let Phase::Starting { until } | Phase::Probing { until } = &mut rep.phase
         {
             // It has a deadline of its own: pulls wait for one another and move in leaps. One in which
             // nothing moves at all, the backend gives up.
             rep.pulled = true;
-            rep.phase = Phase::Starting { until: rep.started + PULL };
+            *until = rep.started + PULL;
         }
         self.tell_progress(progress);
     }
@@ -85,9 +85,17 @@ impl Machine {
         let start_timeout = self.policy.start_timeout;
         let Some(rep) = self.rep_mut(id) else { return };
         let until = match rep.phase {
-            Phase::Starting { .. } if rep.pulled => now + start_timeout,
+            Phase::Starting { .. } if std::mem::take(&mut rep.pulled) => now + start_timeout,
             Phase::Starting { until } => until,
             Phase::Probing { until } if rep.addresses != addresses => until,
+            Phase::Probing { until: pulled } => {
+                // Where it is was known before it ran. It is probed already.
+                let until = if std::mem::take(&mut rep.pulled) { now + start_timeout } else { pulled };
+                rep.running = Some(now);
+                rep.phase = Phase::Probing { until };
+                self.progress = None;
+                return;
+            }
             // It is somewhere else than it was: an engine restarted it.
             Phase::Ready | Phase::Unready { .. } if !same_ports(&rep.addresses, &addresses) => now + start_timeout,
             _ => return,

@@ -20,7 +20,8 @@ fn rig(hold: &str) -> Rig {
 
 fn up(rig: &Rig) -> Router {
     let router = Router::start(&rig.site);
-    assert_eq!(router.shop("/").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    // A real node takes longer than these tests hold a request.
+    rig.eventually("it to be up", &router, || router.shop("/").status == 200);
     rig.await_ready(&router, "web", 3);
     rig.await_deployment("cold");
     router

@@ -1,5 +1,6 @@
 //! From nothing to something and back.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::rig::{Rig, ci, requests, service, writes};
@@ -23,8 +24,24 @@ fn median(mut all: Vec<Duration>) -> Duration {
     all[all.len() / 2]
 }
 
+/// When the API server tells where the next pod is, to somebody who watches as the router does.
+fn address_told(rig: &Rig) -> JoinHandle<Duration> {
+    let list = rig.town.client.call("GET", &rig.town.path("pods", ""), "", None).good();
+    let from = list.text("/metadata/resourceVersion").to_owned();
+    let watch = rig.town.client.watch(&format!("{}?watch=true&resourceVersion={from}", rig.town.path("pods", "")));
+    std::thread::spawn(move || {
+        loop {
+            let event = watch.next().expect("a pod with an address");
+            if !event.text("/object/status/podIP").is_empty() {
+                return wall_clock();
+            }
+        }
+    })
+}
+
+/// Figures, of which a bench makes claims; what has to hold is that one write wakes it, and that it is served.
 #[test]
-fn a_cold_request_is_served_soon_after_the_pod_listens() {
+fn a_cold_request_takes_one_write_and_is_served() {
     let rig = Rig::new("", &ci(&[service("web", 1, "/", "")]));
     let router = Router::start(&rig.site);
     let off = rig.await_deployment("web");
@@ -33,6 +50,7 @@ fn a_cold_request_is_served_soon_after_the_pod_listens() {
     let mut ours = Vec::new();
     for _ in 0..if real().is_some() { 3 } else { 9 } {
         rig.town.on_fixture().inspect(|f| f.forget_requests());
+        let told = address_told(&rig);
         let begin = Instant::now();
         let answer = router.shop("/times");
         let took = begin.elapsed();
@@ -43,17 +61,15 @@ fn a_cold_request_is_served_soon_after_the_pod_listens() {
         whole.push(took);
         beyond.push(took.saturating_sub(own));
         after.push(answered.saturating_sub(time(&answer, "listening")));
+        // It cannot be asked before its address is told, nor before it listens.
+        let possible = told.join().unwrap().max(time(&answer, "listening"));
+        ours.push(answered.saturating_sub(possible));
         if let Some(fixture) = rig.town.on_fixture() {
             let requests = requests(fixture);
             let scaled: Vec<_> =
                 requests.iter().filter(|r| r.resource == "deployments/scale" && r.verb != "get").collect();
             assert_eq!(scaled.len(), 1, "one write wakes it: {requests:#?}");
             before.push(scaled[0].at.saturating_duration_since(begin));
-            // It cannot be asked before its address is told, nor before it listens.
-            let told = fixture.address_told(&rig.town.namespace).unwrap();
-            let told = told.duration_since(SystemTime::UNIX_EPOCH).unwrap();
-            let possible = told.max(time(&answer, "listening"));
-            ours.push(scaled[0].at.saturating_duration_since(begin) + answered.saturating_sub(possible));
             assert_eq!(writes(&requests, "deployments"), 0, "and no other: {requests:#?}");
         }
         rig.cli(&router, &["sleep", "shop/web"]);
@@ -61,16 +77,11 @@ fn a_cold_request_is_served_soon_after_the_pod_listens() {
     }
     figure("cold request, 0 to 1, median", median(whole));
     figure("of that beyond the pod's own, from its start until it listens, median", median(beyond));
-    let after = median(after);
-    figure("from the pod's listening to the answer, median", after);
+    figure("from the pod's listening to the answer, median", median(after));
+    figure("the router's own: from the first moment it could be asked to the answer, median", median(ours));
     if !before.is_empty() {
-        figure("from the request to the write that scales, median", median(before));
-        figure(
-            "the router's own: that, and from the first moment it could be asked to the answer, median",
-            median(ours),
-        );
+        figure("and from the request to the write that scales, median", median(before));
     }
-    assert!(after < Duration::from_millis(if real().is_some() { 1000 } else { 300 }), "{after:?}");
 }
 
 #[test]

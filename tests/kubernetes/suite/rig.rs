@@ -49,9 +49,12 @@ impl Rig {
     /// A router.yaml with the landscape `shop`, to which lines may be added.
     pub fn router_yaml(&self, settings: &str, kubernetes: &str) -> String {
         let defaults = if settings.contains("defaults:") { "" } else { "defaults: { stopGrace: 1s }\n" };
+        // Many at a time have room on a node of two cores.
+        let small = "plans: { default: { cpu: 0.4, memory: 128MiB, maxReplicas: 10 } }\n";
+        let plans = if settings.contains("plans:") { "" } else { small };
         let (kubeconfig, namespace) = (self.town.kubeconfig().display(), &self.town.namespace);
         router_yaml(&format!(
-            "backend: kubernetes\n{defaults}\
+            "backend: kubernetes\n{defaults}{plans}\
              kubernetes: {{ kubeconfig: \"{kubeconfig}\", namespace: {namespace}, {kubernetes} }}\n{settings}"
         ))
     }

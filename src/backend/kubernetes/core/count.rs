@@ -19,6 +19,10 @@ impl Core {
             return;
         }
         let edge = before.map_or(count > heading, |b| b != count);
+        if self.shared && count > heading && !fresh {
+            // What is left of an earlier wish. In between somebody has made it fewer, or all have agreed on none.
+            return;
+        }
         // A replica that is wanted since the count was last told says: more than that is wanted. That
         // fewer are, only another wish can say.
         if edge || (fresh && count > heading) {
@@ -83,6 +87,7 @@ impl Core {
 
     fn tell_scaled(&mut self, count: u32) {
         self.unanswered = Some(count);
+        self.agreed = Some(count).filter(|n| *n > 0).or(self.agreed);
         self.see(Seen::Scaled(count));
     }
 
@@ -92,7 +97,8 @@ impl Core {
             return;
         }
         let asked = self.asked.unwrap_or_default();
-        if asked == 0 && self.shared {
+        if self.shared && (asked == 0 || self.known == Some(0)) {
+            // Whether it runs at all is not for this router alone to say.
             return;
         }
         if !self.attached || asked == 0 {
@@ -118,6 +124,10 @@ impl Core {
             return;
         }
         self.target = None;
+        if self.shared && count > 0 && self.asked == Some(count) {
+            // Another router wanted the same, and was faster.
+            return;
+        }
         self.tell_scaled(count);
     }
 

@@ -33,7 +33,9 @@ impl Core {
     fn take(&mut self, pod: Pod, fresh: &mut u64) -> Option<Found> {
         let digest = pod.digest.clone().or_else(|| self.declared_digest())?;
         let is_known = |id: &ReplicaId| self.ids.contains_key(id) || self.leaving.contains_key(id);
-        let said = pod.replica.filter(|id| !self.attached && !is_known(id));
+        // Each of several routers has written down its own.
+        let twice = |id: &ReplicaId| self.ids.iter().any(|(i, r)| i.ordinal == id.ordinal && r.digest == pod.digest);
+        let said = pod.replica.filter(|id| !self.attached && !is_known(id) && !twice(id));
         let service = ServiceKey::new("", "");
         let since = pod.since.unwrap_or_else(SystemTime::now);
         if !pod.lives() {
@@ -58,6 +60,7 @@ impl Core {
             digest: pod.digest.clone(),
             pod: Some(pod.name.clone()),
             ends: pod.ends,
+            early: None,
             told: addresses.clone(),
             ready: pod.ready.then_some(true),
             ended: false,

@@ -134,6 +134,8 @@ struct Replica {
     pod: Option<String>,
     /// How often its pod's application had ended before it was this replica.
     ends: u32,
+    /// Where it was told to be before its application ran: it may answer sooner than that is known.
+    early: Option<Addresses>,
     /// Where it was told to run.
     told: Option<Addresses>,
     /// Its Ready condition was true, and what was told of it.
@@ -205,6 +207,8 @@ pub struct Core {
     target: Option<u32>,
     /// This count was told to be somebody else's, and is not wanted yet.
     unanswered: Option<u32>,
+    /// What somebody else last set it to, beside nothing: it holds until the configuration says another one.
+    agreed: Option<u32>,
     /// A write of this count got no answer: it may have been done.
     attempted: Option<u32>,
     /// The count has been made smaller or the template another one, and not all that is wanted is ready yet.
@@ -242,6 +246,7 @@ impl Core {
             asked: None,
             target: None,
             unanswered: None,
+            agreed: None,
             attempted: None,
             shrunk: false,
             before: None,
@@ -282,7 +287,13 @@ impl Core {
 
     fn note(&mut self, event: Event) {
         match event {
-            Event::Declared(declared) => (self.declared, self.left) = (declared, false),
+            Event::Declared(declared) => {
+                let replicas = |d: &Option<Declared>| d.as_ref().map(|d| d.spec.replicas);
+                if replicas(&declared) != replicas(&self.declared) {
+                    self.agreed = None;
+                }
+                (self.declared, self.left) = (declared, false);
+            }
             Event::Left => (self.declared, self.left) = (None, true),
             Event::Alone => self.shared = false,
             Event::Want(want) => self.want(want),

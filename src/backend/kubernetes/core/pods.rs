@@ -35,7 +35,8 @@ impl Core {
                 Fate::Well => {}
                 Fate::Swapped => {
                     if let Some(replica) = self.ids.get_mut(&id) {
-                        (replica.pod, replica.told) = (None, None);
+                        replica.pod = None;
+                        replica.forget();
                     }
                 }
                 Fate::Stale => {
@@ -256,7 +257,8 @@ impl Core {
     fn bind(&mut self, id: ReplicaId, name: String, taken: &mut BTreeMap<String, bool>) {
         let Some((ends, marked)) = self.pod(&name).map(|p| (p.ends, p.replica)) else { return };
         let Some(replica) = self.ids.get_mut(&id) else { return };
-        (replica.pod, replica.ends, replica.told, replica.ready) = (Some(name.clone()), ends, None, None);
+        (replica.pod, replica.ends) = (Some(name.clone()), ends);
+        replica.forget();
         let lent =
             !self.attached && self.pod(&name).is_some_and(|p| self.ids.get(&id).is_some_and(|r| p.digest != r.digest));
         taken.insert(name.clone(), lent);
@@ -273,10 +275,16 @@ impl Core {
             let (Some(spec), Some(pod)) = (&replica.spec, replica.pod.as_ref().and_then(|n| pods?.get(n))) else {
                 continue;
             };
-            if let Some(addresses) = addresses(pod, &spec.all_ports()).filter(|_| pod.state == PodState::Running)
-                && replica.told.as_ref() != Some(&addresses)
+            let place = match &pod.state {
+                PodState::Running => Some(&mut replica.told),
+                PodState::Starting if replica.told.is_none() => Some(&mut replica.early),
+                _ => None,
+            };
+            if let Some(told) = place
+                && let Some(addresses) = addresses(pod, &spec.all_ports())
+                && told.as_ref() != Some(&addresses)
             {
-                replica.told = Some(addresses.clone());
+                *told = Some(addresses.clone());
                 seen.push(Seen::Running(*id, addresses));
             }
             // What was never ready by the kubelet's reckoning may be so by ours, which is faster.
@@ -294,8 +302,15 @@ impl Core {
     /// All that was told is told again.
     pub(super) fn again(&mut self) {
         for replica in self.ids.values_mut() {
-            (replica.told, replica.ready) = (None, None);
+            replica.forget();
         }
+    }
+}
+
+impl Replica {
+    /// What was told of its pod.
+    fn forget(&mut self) {
+        (self.early, self.told, self.ready) = (None, None, None);
     }
 }
 

@@ -29,6 +29,21 @@ fn up_and_down_is_one_write_each() {
 }
 
 #[test]
+fn where_a_pod_is_is_told_before_its_application_runs_and_again_then() {
+    let mut world = World::own();
+    world.start();
+    let begins = [Step::Write, Step::Answer, Step::WorkloadView, Step::Deployments, Step::Sets, Step::PodView];
+    for step in begins.into_iter().chain([Step::Kubelet(0), Step::PodView]) {
+        world.step(step);
+    }
+    let told = |world: &World| world.unheard().filter(|s| matches!(s, Seen::Running(..))).count();
+    for (times, what) in [(1, "its address"), (2, "its running"), (2, "its being ready")] {
+        assert!(world.step(Step::Kubelet(0)) && world.step(Step::PodView), "{what}");
+        assert_eq!(told(&world), times, "{what}");
+    }
+}
+
+#[test]
 fn a_stop_is_told_when_the_pod_is_gone_and_not_before() {
     let mut world = World::own();
     world.start();
@@ -101,6 +116,49 @@ fn what_another_router_has_made_of_it_serves_until_this_one_reads_the_same() {
     world.quiet();
     world.check_at_rest();
     assert_eq!((world.served(), world.ended.len()), (pods, 2), "the same pods, and nothing was lost");
+}
+
+#[test]
+fn what_is_left_of_a_wish_does_not_undo_what_all_routers_have_agreed_upon() {
+    let mut world = World::shared();
+    world.resize(2);
+    world.start();
+    world.quiet();
+    world.gives_up = true;
+    world.scale_outside(0);
+    // Its end is seen, and then that of one pod, and one is still wanted.
+    for step in [Step::WorkloadView, Step::Deployments, Step::Sets, Step::PodView] {
+        world.step(step);
+    }
+    world.hear_ends();
+    assert_eq!(world.ended.len(), 1);
+    world.quiet();
+    assert_eq!((world.count(), world.scales), (Some(0), 1));
+}
+
+#[test]
+fn what_another_router_was_faster_to_want_is_no_news() {
+    let mut world = World::shared();
+    world.resize(2);
+    world.start();
+    world.scale_outside(2);
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!(world.scaled, []);
+}
+
+#[test]
+fn pods_that_two_routers_have_numbered_are_a_replica_each_to_the_next() {
+    let mut world = World::shared();
+    world.resize(2);
+    world.start();
+    world.quiet();
+    let pods = world.served();
+    world.number_all(0);
+    world.reborn();
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.served(), world.scales), (pods, 1));
 }
 
 #[test]

@@ -33,6 +33,7 @@ impl Core {
                         digest,
                         pod: None,
                         ends: 0,
+                        early: None,
                         told: None,
                         ready: None,
                         ended: false,
@@ -53,7 +54,7 @@ impl Core {
 
     /// Where others use the pods, too, one that is not wanted here for a while is replaced, and no more.
     fn kept(&self, count: u32) -> u32 {
-        let usual = self.declared.as_ref().map_or(0, |d| d.spec.replicas);
+        let usual = self.agreed.or(self.declared.as_ref().map(|d| d.spec.replicas)).unwrap_or_default();
         match self.heading() {
             Some(heading) if self.shared && count > 0 => count.max(heading.min(usual)),
             _ => count,

@@ -306,6 +306,24 @@ impl World {
         }
     }
 
+    /// Of two routers each one wrote last onto some pods which replica of its own they are.
+    pub fn number_all(&mut self, ordinal: u32) {
+        for (generation, sim) in (1..).zip(self.pods.values_mut()) {
+            sim.pod.replica = Some(ReplicaId { ordinal, generation });
+        }
+    }
+
+    /// The life cycle hears of ends, and of nothing else yet.
+    pub fn hear_ends(&mut self) {
+        let is_end = |seen: &Seen| matches!(seen, Seen::Ended(..));
+        let (ends, rest) = std::mem::take(&mut self.told).into_iter().partition(is_end);
+        self.told = rest;
+        let ends: VecDeque<Seen> = ends;
+        for end in ends {
+            self.hear(end);
+        }
+    }
+
     /// `kubectl delete pod`.
     pub fn kill(&mut self, at: usize) {
         let name = self.pods.keys().nth(at).cloned();
@@ -372,7 +390,9 @@ impl World {
         while self.step(Step::Write) {}
         self.answers.clear();
         self.told.clear();
+        let shared = self.core.shared;
         self.core = Core::new(self.attached);
+        self.core.shared = shared;
         (self.slots, self.draining, self.stopping, self.wanted) = Default::default();
         self.sync();
         self.generation += 1000;
@@ -492,6 +512,12 @@ impl World {
     fn hear(&mut self, seen: Seen) {
         match seen {
             Seen::Running(id, at) => {
+                let runs = |p: &SimPod| p.pod.state == PodState::Running;
+                let is = |p: &&SimPod| super::pods::addresses(&p.pod, &[3000]).as_ref() == Some(&at);
+                if !self.pods.values().find(is).is_some_and(runs) {
+                    // It is probed in vain.
+                    return;
+                }
                 for rep in self.slots.iter_mut().flat_map(|s| s.rep.iter_mut().chain(&mut s.next)) {
                     if rep.id == id {
                         rep.at = Some(at.clone());
@@ -812,10 +838,11 @@ impl World {
             PodState::Starting if app == App::NoImage => {
                 pod.state = PodState::Failing(trouble::image("ErrImagePull", "not found"));
             }
-            PodState::Starting | PodState::Exited(_) => {
-                pod.state = PodState::Running;
+            // Its sandbox is there before its application runs.
+            PodState::Starting if pod.ip.is_none() => {
                 pod.ip = Some(Ipv4Addr::from(0x0a00_0000 + sim.serial as u32).into());
             }
+            PodState::Starting | PodState::Exited(_) => pod.state = PodState::Running,
             PodState::Failing(_) if app == App::Good => pod.state = PodState::Starting,
             PodState::Unscheduled(_) if app != App::NoRoom => pod.state = PodState::Starting,
             PodState::Running if !pod.ready => pod.ready = true,
