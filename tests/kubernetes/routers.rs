@@ -168,7 +168,7 @@ fn who_wants_it_takes_the_mark_away_and_everybody_opens_again() {
     let town = Town::new();
     let web = key("web");
     workload(&town, "web", 1);
-    let (one, other) = pair(&town, &[web.clone()]);
+    let (one, other) = pair(&town, std::slice::from_ref(&web));
     other.wanted.lock().push(web.clone());
     for router in [&one, &other] {
         router.say(&web, Word::Stand(Stand::Idle));
@@ -186,7 +186,7 @@ fn a_leader_that_is_killed_is_followed_and_what_it_began_comes_to_an_end() {
     let town = Town::new();
     let web = key("web");
     workload(&town, "web", 2);
-    let (one, other) = pair(&town, &[web.clone()]);
+    let (one, other) = pair(&town, std::slice::from_ref(&web));
     for router in [&one, &other] {
         router.say(&web, Word::Stand(Stand::Idle));
     }
