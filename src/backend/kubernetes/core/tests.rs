@@ -144,7 +144,7 @@ fn what_another_router_was_faster_to_want_is_no_news() {
     world.scale_outside(2);
     world.quiet();
     world.check_at_rest();
-    assert_eq!(world.scaled, []);
+    assert_eq!(world.scaled, [0_u32; 0]);
 }
 
 #[test]
