@@ -115,6 +115,8 @@ impl Core {
         if count > 0 {
             self.before = Some(count);
         }
+        // The pods that are seen are about to go, whoever decided it.
+        self.shrunk |= count == 0 && known.is_some();
         if known.is_none() {
             return self.first_sight(count, foreign);
         }

@@ -126,8 +126,8 @@ fn what_is_left_of_a_wish_does_not_undo_what_all_routers_have_agreed_upon() {
     world.quiet();
     world.gives_up = true;
     world.scale_outside(0);
-    // Its end is seen, and then that of one pod, and one is still wanted.
-    for step in [Step::WorkloadView, Step::Deployments, Step::Sets, Step::PodView] {
+    // The end of one pod is seen, and then that all should go; and one is still wanted.
+    for step in [Step::Deployments, Step::Sets, Step::PodView, Step::WorkloadView] {
         world.step(step);
     }
     world.hear_ends();
@@ -144,7 +144,24 @@ fn what_another_router_was_faster_to_want_is_no_news() {
     world.scale_outside(2);
     world.quiet();
     world.check_at_rest();
-    assert_eq!(world.scaled, [0_u32; 0]);
+    assert!(world.scaled.is_empty());
+}
+
+#[test]
+fn what_is_woken_while_its_pods_are_on_their_way_out_loses_nothing() {
+    for attached in [false, true] {
+        let mut world = if attached { World::attached(2) } else { World::shared() };
+        world.resize(2);
+        world.start();
+        world.quiet();
+        world.scale_outside(0);
+        world.step(Step::WorkloadView);
+        world.stop();
+        world.start();
+        world.quiet();
+        world.check_at_rest();
+        assert_eq!(world.ended, [], "attached: {attached}");
+    }
 }
 
 #[test]
