@@ -209,6 +209,8 @@ pub struct Job {
     pub stage: Stage,
     /// It is ended and fails after so long.
     pub deadline: Duration,
+    /// Also where it is known to have been done for these steps.
+    pub again: bool,
     /// Cancelled, it is ended and fails.
     pub called_off: CancellationToken,
 }
@@ -216,7 +218,7 @@ pub struct Job {
 impl Job {
     /// One that nobody calls off yet.
     pub fn new(landscape: Arc<LandscapeSpec>, stage: Stage, deadline: Duration) -> Self {
-        Self { landscape, stage, deadline, called_off: CancellationToken::new() }
+        Self { landscape, stage, deadline, again: false, called_off: CancellationToken::new() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a running replica depends on, in 16 digits.
 
-use super::spec::{Health, RunDigest, ServiceSpec, Step, Workload};
+use super::spec::{Health, LandscapeSpec, RunDigest, ServiceSpec, Step, Workload};
 use sha2::{Digest, Sha256};
 
 /// Length-prefixed fields, so that no two specs run together.
@@ -18,6 +18,14 @@ impl Feed {
             self.put(&s.command);
         }
     }
+}
+
+/// See [`LandscapeSpec::prepare_digest`].
+pub(super) fn of_prepare(spec: &LandscapeSpec) -> String {
+    let mut f = Feed(Sha256::new());
+    f.put(spec.home.root.as_os_str().as_encoded_bytes());
+    f.steps(&spec.prepare);
+    f.0.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 pub(super) fn of(spec: &ServiceSpec) -> RunDigest {

@@ -333,6 +333,13 @@ impl ServiceSpec {
     }
 }
 
+impl LandscapeSpec {
+    /// A digest of what `prepare` runs and where: 64 hex digits. Stable across builds and restarts.
+    pub fn prepare_digest(&self) -> String {
+        super::digest::of_prepare(self)
+    }
+}
+
 /// See [`ServiceSpec::run_digest`]: 16 hex digits.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct RunDigest(pub String);

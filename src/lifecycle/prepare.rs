@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +47,8 @@ struct Known {
 struct Run {
     spec: Arc<LandscapeSpec>,
     digest: String,
+    /// Whether or not they have been run.
+    again: bool,
     called_off: CancellationToken,
 }
 
@@ -77,7 +78,7 @@ impl Prepare {
     pub fn configure(&self, spec: Arc<LandscapeSpec>) {
         let mut known = self.known.lock();
         known.spec = spec;
-        if known.running.as_ref().is_some_and(|(running, _)| *running != digest(&known.spec)) {
+        if known.running.as_ref().is_some_and(|(running, _)| *running != known.spec.prepare_digest()) {
             known.call_off();
         }
     }
@@ -97,7 +98,7 @@ impl Prepare {
     /// Whether there is nothing to do before a start.
     pub fn is_done(&self) -> bool {
         let known = self.known.lock();
-        known.is_done(&digest(&known.spec))
+        known.is_done(&known.spec.prepare_digest())
     }
 
     /// How far it is.
@@ -133,23 +134,24 @@ impl Prepare {
                 permanent: false,
             });
         }
-        let digest = digest(&known.spec);
+        let digest = known.spec.prepare_digest();
         if let Some(last) = last.filter(|last| last.digest == digest) {
             return last.result.clone().map(|()| None);
         }
         if known.is_done(&digest) && !again {
             return Ok(None);
         }
-        let run = Run { spec: known.spec.clone(), digest, called_off: CancellationToken::new() };
+        let run = Run { spec: known.spec.clone(), digest, again, called_off: CancellationToken::new() };
         known.running = Some((run.digest.clone(), run.called_off.clone()));
         Ok(Some(run))
     }
 
     async fn run_steps(&self, backend: &Arc<dyn Backend>, run: &Run) -> Result<(), Failure> {
-        let Run { spec, digest, called_off } = run;
+        let Run { spec, digest, again, called_off } = run;
         tracing::info!(landscape = %spec.home.id, "prepare begins");
         let begin = Instant::now();
-        let job = Job { called_off: called_off.clone(), ..Job::new(spec.clone(), Stage::Prepare, DEADLINE) };
+        let new = Job::new(spec.clone(), Stage::Prepare, DEADLINE);
+        let job = Job { called_off: called_off.clone(), again: *again, ..new };
         let report = |progress: Progress| {
             self.progress.send_replace(Some(progress));
         };
@@ -203,19 +205,4 @@ impl Known {
             called_off.cancel();
         }
     }
-}
-
-/// Of the steps and of where they run; length-prefixed, so that no two lists run together.
-fn digest(spec: &LandscapeSpec) -> String {
-    let mut hash = Sha256::new();
-    let mut put = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    put(spec.home.root.as_os_str().as_encoded_bytes());
-    for step in &spec.prepare {
-        put(step.name.as_deref().unwrap_or("").as_bytes());
-        put(step.command.as_bytes());
-    }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::io::AsyncBufReadExt;
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{DeleteParams, LogParams, PostParams};
 use kube::runtime::watcher::watch_object;
@@ -14,6 +16,7 @@ use tokio::sync::mpsc;
 use super::core::{PodState, Problem};
 use super::manifest::{self, JobPod};
 use super::objects::{Writer, within};
+use super::prepared::Note;
 use super::shared::Shared;
 use super::{logs, look, trouble};
 use crate::backend::{Failure, FailureKind, Job, LogLine, Progress, Stage, script};
@@ -21,6 +24,8 @@ use crate::landscape::Step;
 
 /// Lines that a failure carries.
 const TAIL: usize = 20;
+/// From one try to make a pod whose predecessor is on its way out to the next.
+const APART: Duration = Duration::from_millis(200);
 
 type Tell<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
@@ -47,6 +52,14 @@ fn name(stage: Stage) -> &'static str {
     }
 }
 
+/// The pod of a run.
+enum Made<'a> {
+    /// Made by this router.
+    Ours(Guard<'a>),
+    /// It was there.
+    Theirs(String),
+}
+
 struct Run<'a> {
     shared: &'a Arc<Shared>,
     job: &'a Job,
@@ -56,22 +69,97 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn whole(&self) -> Result<(), Failure> {
-        let stage = name(self.job.stage);
         let id = &self.job.landscape.home.id;
         let writer = self.shared.writer().ok_or_else(|| trouble::backend("the cluster cannot be reached"))?;
-        let owner = writer.landscape(id).await.map_err(|problem| failure(stage, problem))?;
+        let owner = writer.landscape(id).await.map_err(|problem| self.failure(problem))?;
+        if self.job.stage == Stage::Prepare {
+            return self.prepare(&writer, &owner).await;
+        }
         let random: String = std::iter::repeat_with(|| fastrand::char('a'..='z')).take(8).collect();
-        let landscape = &self.job.landscape;
-        let what = JobPod { landscape, stage: self.job.stage, random: &random, deadline: self.job.deadline };
-        let pod = manifest::job_pod(what, writer.place(Some(&owner))).map_err(trouble::not_runnable)?;
+        match self.make(&writer, &owner, &random).await? {
+            Made::Ours(guard) => self.follow(&writer, guard, None).await,
+            Made::Theirs(name) => Err(trouble::backend(format!("a pod {name} is there already"))),
+        }
+    }
+
+    /// `prepare` runs once for all routers: who comes second waits for the first one's pod.
+    async fn prepare(&self, writer: &Writer, owner: &OwnerReference) -> Result<(), Failure> {
+        let note = Note::of(&self.job.landscape, writer);
         let api: Api<Pod> = writer.api();
-        let guard = Guard::new(self.shared, &writer, pod.metadata.name.clone().unwrap_or_default());
-        let made = within("make the job's pod", api.create(&PostParams::default(), &pod)).await;
-        made.map_err(|problem| failure(stage, problem))?;
-        let end = self.watch(&api, &guard.name).await;
-        let lines = self.keep(&writer, &guard.name).await;
+        let mut again = self.job.again;
+        loop {
+            if !again && note.is_there().await.map_err(|problem| self.failure(problem))? {
+                return Ok(());
+            }
+            let name = match self.make(writer, owner, note.run()).await? {
+                Made::Ours(guard) => return self.follow(writer, guard, Some(&note)).await,
+                Made::Theirs(name) => name,
+            };
+            let there = within("look at the job's pod", api.get_opt(&name)).await;
+            match there.map_err(|problem| self.failure(problem))? {
+                Some(pod) if succeeded(&pod) && !again => {
+                    note.write().await;
+                    return Ok(());
+                }
+                // A leftover of a router that is gone, or on its way out.
+                Some(pod) if has_ended(&pod) => {
+                    delete(writer, &name).await;
+                    tokio::time::sleep(APART).await;
+                    continue;
+                }
+                Some(_) => {}
+                None => continue,
+            }
+            again = false;
+            let end = self.watch(&api, &name).await;
+            let is_gone = matches!(within("look at the job's pod", api.get_opt(&name)).await, Ok(None));
+            if end.is_ok() || !is_gone {
+                let lines = self.keep(writer, &name).await;
+                return self.judge(end, &lines);
+            }
+            // Its router has seen the end first, or was called off.
+        }
+    }
+
+    async fn make(&self, writer: &Writer, owner: &OwnerReference, run: &str) -> Result<Made<'_>, Failure> {
+        let what = JobPod { landscape: &self.job.landscape, stage: self.job.stage, run, deadline: self.job.deadline };
+        let pod = manifest::job_pod(what, writer.place(Some(owner))).map_err(trouble::not_runnable)?;
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let api: Api<Pod> = writer.api();
+        // Whatever becomes of it, it is deleted; but not one that another router made.
+        let guard = Guard::new(self.shared, writer, name.clone());
+        let made = within("make the job's pod", async {
+            match api.create(&PostParams::default(), &pod).await {
+                Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(false),
+                answer => answer.map(|_| true),
+            }
+        });
+        match made.await {
+            Ok(true) => Ok(Made::Ours(guard)),
+            Ok(false) => {
+                guard.forget();
+                Ok(Made::Theirs(name))
+            }
+            Err(problem) => Err(self.failure(problem)),
+        }
+    }
+
+    async fn follow(&self, writer: &Writer, guard: Guard<'_>, note: Option<&Note<'_>>) -> Result<(), Failure> {
+        let end = self.watch(&writer.api(), &guard.name).await;
+        let lines = self.keep(writer, &guard.name).await;
+        if let (Ok(()), Some(note)) = (&end, note) {
+            note.write().await;
+        }
         guard.remove().await;
         self.judge(end, &lines)
+    }
+
+    fn failure(&self, problem: Problem) -> Failure {
+        match problem {
+            Problem::Refused(failure) => failure,
+            Problem::Away => trouble::backend(format!("the cluster did not answer for `{}`", self.stage())),
+            Problem::Missing => trouble::backend(format!("there is no namespace for `{}`", self.stage())),
+        }
     }
 
     /// Until the pod has ended, or cannot start: why, if it did not end well.
@@ -92,7 +180,7 @@ impl Run<'_> {
                 None => return Err(trouble::removed()),
                 Some(Err(error)) => {
                     tracing::debug!("the watch of a job ended: {error}");
-                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                    tokio::time::sleep(Duration::from_millis(500)).await;
                 }
                 // Not there yet, or not there any more.
                 Some(Ok(None)) if reading.is_none() => {}
@@ -162,16 +250,14 @@ impl Run<'_> {
     }
 }
 
-fn failure(stage: &str, problem: Problem) -> Failure {
-    match problem {
-        Problem::Refused(failure) => failure,
-        Problem::Away => trouble::backend(format!("the cluster did not answer for `{stage}`")),
-        Problem::Missing => trouble::backend(format!("there is no namespace for `{stage}`")),
-    }
-}
-
 fn succeeded(pod: &Pod) -> bool {
     pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Succeeded")
+}
+
+/// Whether nothing more comes of it.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed")) || pod.metadata.deletion_timestamp.is_some()
 }
 
 /// Follows the output for the steps that it announces.
@@ -213,6 +299,10 @@ struct Guard<'a> {
 impl<'a> Guard<'a> {
     fn new(shared: &'a Arc<Shared>, writer: &Writer, name: String) -> Self {
         Self { shared, writer: writer.clone(), name, armed: true }
+    }
+
+    fn forget(mut self) {
+        self.armed = false;
     }
 
     async fn remove(mut self) {

@@ -41,6 +41,7 @@ pub mod names;
 mod objects;
 mod own;
 pub mod plan;
+mod prepared;
 pub mod private;
 mod shared;
 mod stuck;

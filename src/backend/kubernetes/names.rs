@@ -30,6 +30,8 @@ pub const JOB: &str = "landscape-router/job";
 pub const REPLICA: &str = "landscape-router/replica";
 /// Annotation of Deployments: a digest of the pod template as it was wanted, to tell whether it still is.
 pub const TEMPLATE: &str = "landscape-router/template";
+/// Annotation of a landscape's ConfigMap: a digest of the `prepare` steps that have been run.
+pub const PREPARED: &str = "landscape-router/prepared";
 /// Annotation of NetworkPolicies: where the router's traffic comes from.
 pub const CALLERS: &str = "landscape-router/callers";
 
@@ -60,13 +62,13 @@ pub fn pull_secret(id: &str) -> String {
     named(&format!("ws-pull-{id}"), id, true)
 }
 
-/// The pod of a job; `random` tells one run from the next: a few letters and digits.
-pub fn job(id: &str, stage: Stage, random: &str) -> String {
+/// The pod of a job; `run` tells one run from others: a few letters and digits.
+pub fn job(id: &str, stage: Stage, run: &str) -> String {
     let stage = match stage {
         Stage::Prepare => "prepare",
         Stage::Test => "test",
     };
-    named(&format!("ws-job-{id}-{stage}-{random}"), &format!("{id}/{stage}/{random}"), true)
+    named(&format!("ws-job-{id}-{stage}-{run}"), &format!("{id}/{stage}/{run}"), true)
 }
 
 /// What marks everything of a landscape.

@@ -9,6 +9,7 @@ mod many;
 mod names;
 mod plan;
 mod pods;
+mod prepare;
 mod restart;
 mod rig;
 mod rights;

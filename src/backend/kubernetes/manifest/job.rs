@@ -18,7 +18,7 @@ pub struct JobPod<'a> {
     /// Which steps.
     pub stage: Stage,
     /// Tells this run from others: a few lower-case letters and digits.
-    pub random: &'a str,
+    pub run: &'a str,
     /// Kubernetes ends it after so long, should nobody else.
     pub deadline: Duration,
 }
@@ -52,7 +52,7 @@ pub fn job_pod(job: JobPod<'_>, place: Place<'_>) -> Result<Pod, String> {
     let mut spec = pod::around(container, home, &[Source { path: "", target: APP }], settings);
     spec.restart_policy = Some("Never".into());
     spec.active_deadline_seconds = Some(pod::seconds(job.deadline).max(1));
-    let mut metadata = place.of_landscape(names::job(&home.id, job.stage, job.random), &home.id);
+    let mut metadata = place.of_landscape(names::job(&home.id, job.stage, job.run), &home.id);
     metadata.labels.get_or_insert_default().insert(names::JOB.into(), stage.into());
     Ok(Pod { metadata, spec: Some(spec), ..Default::default() })
 }

@@ -42,7 +42,7 @@ fn everything_belongs_to_the_anchor() {
     );
     let spec = &landscape.services["web"];
     let login = Login { registry: "r".into(), username: "u".into(), password: "p".into() };
-    let job = JobPod { landscape: &landscape, stage: Stage::Prepare, random: "abc", deadline: GRACE };
+    let job = JobPod { landscape: &landscape, stage: Stage::Prepare, run: "abc", deadline: GRACE };
     for object in [
         json!(deployment(spec, place, 1, false, GRACE).unwrap()),
         json!(secret(spec, place).unwrap()),
@@ -150,7 +150,7 @@ fn a_job_runs_once_on_the_base() {
     let job = JobPod {
         landscape: &landscape,
         stage: Stage::Prepare,
-        random: "x1y2z3",
+        run: "x1y2z3",
         deadline: Duration::from_millis(1_799_001),
     };
     let mut labels = labels();

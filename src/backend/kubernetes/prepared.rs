@@ -1,0 +1,57 @@
+//! That `prepare` has been run, as all routers know it: noted on the ConfigMap of the landscape, which outlives
+//! them and their `state`.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::core::Problem;
+use super::names;
+use super::objects::{Writer, within};
+use crate::backend::Failure;
+use crate::landscape::LandscapeSpec;
+
+/// The note that these steps of a landscape have been run.
+pub(super) struct Note<'a> {
+    writer: &'a Writer,
+    object: String,
+    digest: String,
+}
+
+impl<'a> Note<'a> {
+    pub fn of(landscape: &LandscapeSpec, writer: &'a Writer) -> Self {
+        Self { writer, object: names::landscape(&landscape.home.id), digest: landscape.prepare_digest() }
+    }
+
+    /// What tells a run of these steps from others: the same at every router.
+    pub fn run(&self) -> &str {
+        self.digest.get(..8).unwrap_or(&self.digest)
+    }
+
+    /// Whether they have been run.
+    pub async fn is_there(&self) -> Result<bool, Problem> {
+        let api = self.writer.api::<ConfigMap>();
+        let found = within("read the landscape's ConfigMap", api.get(&self.object)).await?;
+        let noted = found.metadata.annotations.as_ref().and_then(|a| a.get(names::PREPARED));
+        Ok(noted == Some(&self.digest))
+    }
+
+    /// They have been. Not being able to note it is told: they run again then.
+    pub async fn write(&self) {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { names::PREPARED: self.digest } } }));
+        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.writer.api::<ConfigMap>();
+        let patched = api.patch_metadata(&self.object, &params, &patch);
+        if let Err(problem) = within("note that `prepare` has run", patched).await {
+            tracing::warn!(object = %self.object, "cannot note that `prepare` has run, it will again: {}", said(&problem));
+        }
+    }
+}
+
+fn said(problem: &Problem) -> &str {
+    match problem {
+        Problem::Refused(Failure { detail, .. }) => detail,
+        Problem::Away => "the cluster does not answer",
+        Problem::Missing => "the ConfigMap is gone",
+    }
+}
