@@ -13,3 +13,4 @@ mod restart;
 mod rig;
 mod rights;
 mod several;
+mod taken;
