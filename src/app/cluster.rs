@@ -83,12 +83,17 @@ async fn reach(settings: KubernetesSettings) -> (kube::Client, String) {
 fn workloads(settings: &Settings) -> Workloads {
     let policies = settings.landscapes.iter().flat_map(|l| &l.policies);
     let shared = policies.filter(|(_, policy)| policy.backend == BackendKind::Kubernetes);
-    shared.map(|(key, policy)| (key.clone(), workload(key, policy))).collect()
+    shared.map(|(key, policy)| (key.clone(), workload(key, policy, &settings.kubernetes.instance))).collect()
 }
 
-fn workload(key: &ServiceKey, policy: &Policy) -> Workload {
+fn workload(key: &ServiceKey, policy: &Policy, instance: &str) -> Workload {
     let Some(attach) = &policy.attach else {
-        return Workload { kind: WorkloadKind::Deployment, namespace: None, name: names::workload(key) };
+        return Workload {
+            kind: WorkloadKind::Deployment,
+            namespace: None,
+            name: names::workload(key),
+            instance: Some(instance.to_owned()),
+        };
     };
     Workload {
         kind: match attach.kind {
@@ -97,6 +102,7 @@ fn workload(key: &ServiceKey, policy: &Policy) -> Workload {
         },
         namespace: attach.namespace.clone(),
         name: attach.name.clone(),
+        instance: None,
     }
 }
 
@@ -128,10 +134,10 @@ mod tests {
     #[test]
     fn a_service_is_its_own_deployment_or_what_it_is_attached_to() {
         let key = ServiceKey::new("4711", "web");
-        let own = workload(&key, &fixtures::policy());
+        let own = workload(&key, &fixtures::policy(), "lr");
         assert_eq!((own.kind, own.namespace, &*own.name), (WorkloadKind::Deployment, None, "ws-server-4711-web"));
         let attach = Attach { kind: AttachKind::StatefulSet, name: "db".into(), namespace: Some("there".into()) };
-        let other = workload(&key, &Policy { attach: Some(attach), ..fixtures::policy() });
+        let other = workload(&key, &Policy { attach: Some(attach), ..fixtures::policy() }, "lr");
         assert_eq!(
             (other.kind, other.namespace.as_deref(), &*other.name),
             (WorkloadKind::StatefulSet, Some("there"), "db")

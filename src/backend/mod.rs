@@ -289,6 +289,12 @@ pub trait Backend: Send + Sync + 'static {
     /// stopped by an `apply` that does not list it.
     async fn adopt(&self) -> Result<Vec<Found>, BackendError>;
 
+    /// How long a request waits for an engine that has not answered once, so that it is not known what runs;
+    /// `None`: as long as for anything else.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
     /// How many replicas somebody else has set for a service, where that is known and the router's own word
     /// is not the last. Asked after [`Backend::adopt`], once before anything is wanted of the service;
     /// what changes from then on is told as [`Seen::Scaled`].

@@ -31,6 +31,17 @@ pub struct Workload {
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
+    /// The installation whose marks it selects its pods by; `None`: it is attached, and need not.
+    pub instance: Option<String>,
+}
+
+impl Workload {
+    /// Whether what is called so is what it should be, and not something of somebody else.
+    fn is(&self, scale: &Scale) -> bool {
+        let Some(instance) = &self.instance else { return true };
+        let selector = scale.status.as_ref().and_then(|s| s.selector.as_deref()).unwrap_or_default();
+        names::selector(instance).split(',').all(|mark| selector.split(',').any(|one| one == mark))
+    }
 }
 
 /// What has a number of replicas.
@@ -79,6 +90,10 @@ impl Place {
         first: &mut Option<i32>,
     ) -> Result<Option<Scaled>, kube::Error> {
         let before = self.get(workload).await?;
+        if !workload.is(&before) {
+            // As if it were not there.
+            return Ok(Some(Scaled::Done));
+        }
         let count = before.spec.as_ref().and_then(|s| s.replicas).unwrap_or_default();
         if count == 0 {
             return Ok(Some(Scaled::Done));
@@ -101,7 +116,7 @@ impl Place {
         }
     }
 
-    async fn get(&self, Workload { kind, namespace, name }: &Workload) -> Result<Scale, kube::Error> {
+    async fn get(&self, Workload { kind, namespace, name, .. }: &Workload) -> Result<Scale, kube::Error> {
         let namespace = namespace.as_ref().unwrap_or(&self.namespace);
         let client = self.client.clone();
         let reading = async {
@@ -115,7 +130,7 @@ impl Place {
 
     async fn set(
         &self,
-        Workload { kind, namespace, name }: &Workload,
+        Workload { kind, namespace, name, .. }: &Workload,
         patch: &Patch<serde_json::Value>,
     ) -> Result<Scale, kube::Error> {
         let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
@@ -132,5 +147,31 @@ impl Place {
             }
         };
         tokio::time::timeout(PATIENCE, writing).await.map_err(|_| late())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::autoscaling::v1::ScaleStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_workload_is_known_by_what_it_selects() {
+        let of = |selector: &str| Scale {
+            status: Some(ScaleStatus { replicas: 1, selector: Some(selector.into()) }),
+            ..Default::default()
+        };
+        let own = Workload {
+            kind: WorkloadKind::Deployment,
+            namespace: None,
+            name: "ws-server-4711-web".into(),
+            instance: Some("lr".into()),
+        };
+        let marks = "app.kubernetes.io/managed-by=landscape-router,landscape-router/instance=lr";
+        assert!(own.is(&of(&format!("{marks},landscape-router/landscape=4711,landscape-router/service=web"))));
+        assert!(!own.is(&of("app=web")) && !own.is(&Scale::default()));
+        assert!(!own.is(&of(&format!("{marks}-2"))), "another installation's");
+        assert!(Workload { instance: None, ..own }.is(&of("app=web")), "it is attached");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -13,6 +13,8 @@ use crate::landscape::ServiceKey;
 
 /// An engine that does not answer is asked again after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// What is the matter with one is written to the log so often at most.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 type ByService = Arc<Mutex<HashMap<ServiceKey, Vec<Found>>>>;
 
@@ -51,13 +53,17 @@ impl Adoption {
         self.backends.lock().insert(kind, OfBackend { found: found.clone(), known, trouble });
         let mut configured = self.configured.subscribe();
         tokio::spawn(async move {
+            let mut said: Option<Instant> = None;
             let all = loop {
                 match backend.adopt().await {
                     Ok(all) => break all,
                     Err(error) => {
                         let error = error.to_string();
-                        // Said again only when it is something else.
-                        if complain.send_if_modified(|said| said.replace(error.clone()).as_ref() != Some(&error)) {
+                        // Said again only when it is something else, and not every second.
+                        let other =
+                            complain.send_if_modified(|said| said.replace(error.clone()).as_ref() != Some(&error));
+                        if other && said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
+                            said = Some(Instant::now());
                             tracing::warn!(backend = ?kind, %error, "cannot ask what runs already; trying until it can");
                         }
                         tokio::time::sleep(ASK_AGAIN).await;

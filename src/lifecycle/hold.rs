@@ -274,6 +274,14 @@ impl Service {
         }
     }
 
+    /// Opened again, if it is this that it was shut for.
+    pub(super) fn reopen(&self, refusal: &Refusal) {
+        let mut held = self.held.lock();
+        if held.shut.as_ref() == Some(refusal) {
+            held.shut = None;
+        }
+    }
+
     pub(super) fn set_retry_after(&self, start: Duration) {
         self.held.lock().retry_after = Some(start.clamp(Duration::from_secs(1), Duration::from_secs(30)));
     }

@@ -51,10 +51,12 @@ pub fn init(format: LogFormat) -> Result<(), LoggingError> {
 }
 
 /// Whether a message may be written whatever the filter asks for: the Docker client writes whole requests
-/// and answers at `debug`, a container's environment with its secrets among them.
+/// and answers at `debug`, a container's environment with its secrets among them. The cluster's client writes
+/// an error for every call that fails, twice a second while there is no API server; who called says so, once.
 fn is_harmless(target: &str, level: Level) -> bool {
     let of_the_client = target.strip_prefix("bollard").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    !of_the_client || level <= Level::INFO
+    let of_a_call = target == "kube_client::client::builder" && level == Level::ERROR;
+    !of_a_call && (!of_the_client || level <= Level::INFO)
 }
 
 fn colours() -> bool {
@@ -78,6 +80,8 @@ mod tests {
             assert!(is_harmless("landscape_router::backend::docker", level));
         }
         assert!(is_harmless("bollard::docker", Level::WARN));
+        assert!(!is_harmless("kube_client::client::builder", Level::ERROR), "it is said by who called");
+        assert!(is_harmless("kube_client::client::builder", Level::DEBUG));
     }
 
     #[test]

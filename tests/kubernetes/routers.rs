@@ -43,7 +43,12 @@ impl Router {
                 instance: "lr".to_owned(),
                 identity: identity.to_owned(),
                 workload: Box::new(|key| {
-                    Some(Workload { kind: WorkloadKind::Deployment, namespace: None, name: key.service.to_string() })
+                    Some(Workload {
+                        kind: WorkloadKind::Deployment,
+                        namespace: None,
+                        name: key.service.to_string(),
+                        instance: None,
+                    })
                 }),
                 tell: Box::new(move |key, order| drop(told.send((key.clone(), order)))),
             })

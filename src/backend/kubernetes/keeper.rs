@@ -3,7 +3,7 @@
 //!
 //! Writes run beside the task, which goes on hearing; their answers come back as words like all else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,9 +24,11 @@ const TAIL: usize = 20;
 /// A write that got no answer is tried again after so long, doubling.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// So long a cluster may be away before those who wait are told.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// So long a life cycle may take to follow a count that somebody else has set: it may have to stop first.
 const ANSWER: Duration = Duration::from_secs(300);
+/// So long after its grace a pod may take to be seen to be gone. Less than what the life cycle gives a stop.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A pod that takes longer to start is asked about.
 const SLOW: Duration = Duration::from_secs(2);
 
@@ -69,6 +71,8 @@ pub(super) struct Timers {
     /// A write is tried again.
     again: Option<Instant>,
     failures: u32,
+    /// What the cluster refused last.
+    refused: String,
     /// Since when the cluster is away.
     lost: Option<(Instant, String)>,
     /// Those who wait are told that it is.
@@ -77,6 +81,8 @@ pub(super) struct Timers {
     slow: Option<Instant>,
     /// The life cycle is not waited for any more.
     overdue: Option<Instant>,
+    /// Pods that go are not waited for any more.
+    late: BTreeMap<String, Instant>,
 }
 
 impl Keeper {
@@ -103,6 +109,11 @@ impl Keeper {
                 () = due(self.timers.overdue) => {
                     self.timers.overdue = None;
                     Word::Event(Event::Overdue)
+                }
+                pod = first(&self.timers.late) => {
+                    self.timers.late.remove(&pod);
+                    tracing::warn!(service = %self.key, pod, "takes long to end: it is left to the cluster");
+                    Word::Event(Event::Late(pod))
                 }
                 () = due(self.timers.slow) => {
                     self.timers.slow = None;
@@ -165,8 +176,20 @@ impl Keeper {
         } else if self.timers.overdue.is_none() {
             self.timers.overdue = Some(Instant::now() + ANSWER);
         }
+        self.wait_for_those_who_go();
         if self.timers.slow.is_none() && !self.core.waiting().is_empty() {
             self.timers.slow = Some(Instant::now() + SLOW);
+        }
+    }
+
+    /// When pods that go will have taken too long, from when they were first seen to go.
+    fn wait_for_those_who_go(&mut self) {
+        let going: BTreeSet<&str> = self.core.going().collect();
+        self.timers.late.retain(|pod, _| going.contains(pod.as_str()));
+        for pod in going {
+            if !self.timers.late.contains_key(pod) {
+                self.timers.late.insert(pod.to_owned(), Instant::now() + self.grace + FAREWELL);
+            }
         }
     }
 
@@ -179,9 +202,15 @@ impl Keeper {
                 self.timers.again = Some(Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0));
                 self.shared.link.suspect("a write got no answer".to_owned());
             }
-            Event::Scaled(..) | Event::Applied(_) | Event::Removed => self.timers.failures = 0,
+            Event::Scaled(..) | Event::Applied(_) | Event::Removed => {
+                self.timers.failures = 0;
+                self.timers.refused.clear();
+            }
             Event::Failed(Problem::Refused(failure)) => {
-                tracing::warn!(service = %self.key, "the cluster refuses: {}", failure.detail);
+                if self.timers.refused != failure.detail {
+                    self.timers.refused.clone_from(&failure.detail);
+                    tracing::warn!(service = %self.key, "not done: {}", failure.detail);
+                }
                 // Someone may change what it is refused for; whoever asks is told at once meanwhile.
                 self.timers.again = Some(Instant::now() + AGAIN.1 * 6);
             }
@@ -222,12 +251,12 @@ impl Keeper {
         match effect {
             Effect::See(Seen::Scaled(replicas)) => self.scaled(replicas),
             Effect::See(seen) => self.shared.see(&self.key, seen),
-            Effect::Apply { spec, count, holds } => {
+            Effect::Apply { spec, count, holds, known } => {
                 let grace = self.grace;
                 self.write(async move |shared, _| {
                     let _slot = shared.slots.acquire().await;
                     let writer = shared.writer().ok_or(Problem::Away)?;
-                    writer.service(&spec, count, holds, grace).await.map(Event::Applied)
+                    writer.service(&spec, count, holds, known, grace).await.map(Event::Applied)
                 });
             }
             Effect::Scale { count, first } => {
@@ -323,6 +352,17 @@ impl Keeper {
 async fn due(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The pod that is due first, when it is.
+async fn first(due: &BTreeMap<String, Instant>) -> String {
+    match due.iter().min_by_key(|(_, at)| **at) {
+        Some((pod, at)) => {
+            sleep_until(*at).await;
+            pod.clone()
+        }
         None => std::future::pending().await,
     }
 }

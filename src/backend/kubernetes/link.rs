@@ -5,7 +5,7 @@
 //! request now and then keeps a connection open, so that a wake does not begin with a handshake.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -20,6 +20,8 @@ pub(super) const CALL: Duration = Duration::from_secs(10);
 const KEPT_WARM: Duration = Duration::from_secs(30);
 /// How often a lost server is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often it is said in the log that a server is still away.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 /// How long a server may take to say that it is there.
 const HELLO: Duration = Duration::from_secs(3);
 
@@ -84,10 +86,14 @@ impl Link {
 
     /// Connects, and tells of every change for as long as the backend lives.
     pub(super) async fn supervise(&self, settings: KubernetesSettings, tell: impl Fn(&State)) {
+        let mut log = Log::default();
         let cluster = loop {
             match connect(&settings, None).await {
                 Ok(cluster) => break Arc::new(cluster),
-                Err(why) => self.become_(State::Lost(why), &tell),
+                Err(why) => {
+                    log.lost(&why, Instant::now());
+                    self.become_(State::Lost(why), &tell);
+                }
             }
             tokio::time::sleep(Duration::from_secs(5)).await;
         };
@@ -97,6 +103,7 @@ impl Link {
             let suspected = self.suspicion.notified();
             match hello(&cluster).await {
                 Ok(()) => {
+                    log.back();
                     self.become_(State::Up, &tell);
                     tokio::select! {
                         () = tokio::time::sleep(KEPT_WARM) => {}
@@ -104,6 +111,7 @@ impl Link {
                     }
                 }
                 Err(why) => {
+                    log.lost(&why, Instant::now());
                     self.become_(State::Lost(why), &tell);
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
@@ -124,12 +132,146 @@ impl Link {
     }
 }
 
+/// What is said of a server's absence: its beginning, and then that it lasts.
+#[derive(Default)]
+struct Log {
+    /// When it was said last.
+    said: Option<Instant>,
+    /// Tries since then.
+    tries: u32,
+}
+
+impl Log {
+    fn lost(&mut self, why: &str, now: Instant) {
+        self.tries += 1;
+        let Some(tries) = self.due(now) else { return };
+        match tries {
+            None => tracing::warn!("the Kubernetes cluster cannot be reached: {why}"),
+            Some(tries) => tracing::warn!(tries, "the Kubernetes cluster can still not be reached: {why}"),
+        }
+    }
+
+    /// Whether it is to be said now; after so many tries if it was said before.
+    fn due(&mut self, now: Instant) -> Option<Option<u32>> {
+        let again = self.said.is_some();
+        if self.said.is_some_and(|said| now.saturating_duration_since(said) < SAID_AGAIN) {
+            return None;
+        }
+        self.said = Some(now);
+        let tries = std::mem::take(&mut self.tries);
+        Some(again.then_some(tries))
+    }
+
+    fn back(&mut self) {
+        if std::mem::take(self).said.is_some() {
+            tracing::info!("the Kubernetes cluster answers");
+        }
+    }
+}
+
+/// Why nothing was answered.
+enum Silence {
+    /// The connection broke, or there is none.
+    Broken(String),
+    /// It takes too long, or somebody on the way says that it is not there.
+    Other(String),
+}
+
 /// Whether the API server answers. One that refuses answers, too.
 async fn hello(cluster: &Cluster) -> Result<(), String> {
+    let answer = match ask(cluster).await {
+        // One that was kept open may have been closed by the other end, and nobody had noticed.
+        Err(Silence::Broken(_)) => ask(cluster).await,
+        answer => answer,
+    };
+    answer.map_err(|(Silence::Broken(why) | Silence::Other(why))| why)
+}
+
+async fn ask(cluster: &Cluster) -> Result<(), Silence> {
+    let why = |error: &kube::Error| format!("{}: {}", cluster.url, trouble::text(error));
     match tokio::time::timeout(HELLO, cluster.client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if !trouble::is_away(&error) => Ok(()),
-        Ok(Err(error)) => Err(format!("{}: {}", cluster.url, trouble::text(&error))),
-        Err(_) => Err(format!("{} does not answer", cluster.url)),
+        Ok(Err(error @ kube::Error::Api(_))) => Err(Silence::Other(why(&error))),
+        Ok(Err(error)) => Err(Silence::Broken(why(&error))),
+        Err(_) => Err(Silence::Other(format!("{} does not answer", cluster.url))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::backend::kubernetes::manifest::fixtures::settings;
+
+    /// An API server that answers one request on each connection, and closes at the next.
+    async fn answers_once(listener: TcpListener, connections: watch::Sender<usize>) {
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.send_modify(|n| *n += 1);
+            tokio::spawn(answer_once(stream));
+        }
+    }
+
+    async fn answer_once(mut stream: TcpStream) {
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
+            let n = stream.read(&mut buffer).await.unwrap();
+            seen.extend_from_slice(&buffer[..n]);
+        }
+        let body = r#"{"major":"1","minor":"33"}"#;
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length";
+        stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+        // The next one is not answered.
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+    }
+
+    async fn cluster(listener: &TcpListener) -> (tempfile::TempDir, Cluster) {
+        // The tests' binary has no main that does so.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let at = listener.local_addr().unwrap();
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             clusters: [{{ name: c, cluster: {{ server: 'http://{at}' }} }}]\n\
+             users: [{{ name: u, user: {{}} }}]\n\
+             contexts: [{{ name: c, context: {{ cluster: c, user: u }} }}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let settings = KubernetesSettings { kubeconfig: Some(path), ..settings() };
+        (folder, connect(&settings, None).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_meanwhile_is_no_loss() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (_folder, cluster) = cluster(&listener).await;
+        let connections = watch::Sender::new(0);
+        let count = connections.subscribe();
+        let server = tokio::spawn(answers_once(listener, connections));
+        assert_eq!(hello(&cluster).await, Ok(()));
+        assert_eq!(hello(&cluster).await, Ok(()), "another connection is made");
+        assert_eq!(*count.borrow(), 2, "the first one was used again");
+        server.abort();
+        let _ = server.await;
+        hello(&cluster).await.unwrap_err();
+    }
+
+    #[test]
+    fn an_absence_is_said_once_a_minute() {
+        let begin = Instant::now();
+        let mut log = Log::default();
+        let mut said = Vec::new();
+        for half in 0..300u32 {
+            log.tries += 1;
+            said.extend(log.due(begin + LOOK_AGAIN * half).map(|tries| (half, tries)));
+        }
+        assert_eq!(said, [(0, None), (120, Some(120)), (240, Some(120))]);
+        log.back();
+        log.tries += 1;
+        assert_eq!(log.due(begin + LOOK_AGAIN * 301), Some(None), "the next one is another one");
     }
 }

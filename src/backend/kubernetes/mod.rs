@@ -156,6 +156,10 @@ impl Backend for KubernetesBackend {
         adopt::adopt(&self.shared).await
     }
 
+    fn patience(&self) -> Option<Duration> {
+        Some(keeper::PATIENCE)
+    }
+
     fn scaled(&self, service: &ServiceKey) -> Option<u32> {
         self.shared.mirror.lock().kept.get(service).and_then(|kept| *kept.scaled.borrow())
     }

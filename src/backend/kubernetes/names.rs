@@ -95,6 +95,16 @@ pub fn selector(instance: &str) -> String {
     format!("{MANAGED_BY}={MANAGER},{INSTANCE}={}", label_value(instance))
 }
 
+/// What marks everything of an installation.
+pub fn marks(instance: &str) -> [(&'static str, String); 2] {
+    [(MANAGED_BY, label_value(MANAGER)), (INSTANCE, label_value(instance))]
+}
+
+/// Whether an object with these labels is this installation's.
+pub fn is_ours(instance: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+    marks(instance).iter().all(|(key, value)| labels.is_some_and(|l| l.get(*key) == Some(value)))
+}
+
 /// The exact names of a service.
 pub fn annotations(key: &ServiceKey) -> BTreeMap<String, String> {
     [(LANDSCAPE, &key.landscape), (SERVICE, &key.service)].map(|(k, v)| (k.to_owned(), v.to_string())).into()

@@ -1,6 +1,6 @@
 //! What is written to the cluster.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource};
 use parking_lot::Mutex;
@@ -33,9 +33,14 @@ type Result<T> = std::result::Result<T, Problem>;
 
 type Owner = Arc<tokio::sync::Mutex<Option<OwnerReference>>>;
 
-/// What landscapes have as a whole, as last written; one writer a landscape.
+/// What is known of what was written.
 #[derive(Default)]
-pub(super) struct Landscapes(Mutex<HashMap<LandscapeId, Owner>>);
+pub(super) struct Landscapes {
+    /// What landscapes have as a whole, as last written; one writer a landscape.
+    owners: Mutex<HashMap<LandscapeId, Owner>>,
+    /// Secrets of services that were seen to be ours, by their names: they are not watched.
+    secrets: Mutex<HashSet<String>>,
+}
 
 /// Writes with the settings of the moment.
 #[derive(Clone)]
@@ -48,11 +53,11 @@ pub(super) struct Writer {
 impl Landscapes {
     /// Settings changed: everything is written anew when it is needed next.
     pub(super) fn forget(&self) {
-        self.0.lock().clear();
+        self.owners.lock().clear();
     }
 
     fn of(&self, id: &LandscapeId) -> Owner {
-        self.0.lock().entry(id.clone()).or_default().clone()
+        self.owners.lock().entry(id.clone()).or_default().clone()
     }
 }
 
@@ -76,16 +81,16 @@ impl Writer {
         if let Some(owner) = &*done {
             return Ok(owner.clone());
         }
-        let anchor: ConfigMap = self.apply(&manifest::anchor(id, self.place(None))).await?;
+        let anchor: ConfigMap = self.apply_new(&manifest::anchor(id, self.place(None))).await?;
         let Some(owner) = manifest::owner(&anchor) else {
             return Err(Problem::Refused(trouble::backend("the API server gave the landscape's ConfigMap no uid")));
         };
         let place = self.place(Some(&owner));
-        let _: NetworkPolicy = self.apply(&manifest::network_policy(id, &callers::here(), place)).await?;
+        let _: NetworkPolicy = self.apply_new(&manifest::network_policy(id, &callers::here(), place)).await?;
         let logins = manifest::logins(&self.settings.registries).await;
         let logins = logins.map_err(|why| Problem::Refused(trouble::not_runnable(why)))?;
         if let Some(secret) = manifest::pull_secret(id, &logins, place) {
-            let _: Secret = self.apply(&secret).await?;
+            let _: Secret = self.apply_new(&secret).await?;
         }
         *done = Some(owner.clone());
         Ok(owner)
@@ -93,7 +98,7 @@ impl Writer {
 
     /// The landscape and all that is left of it goes, if it is of this installation.
     pub(super) async fn remove_landscape(&self, id: &LandscapeId) -> Result<()> {
-        self.landscapes.0.lock().remove(id);
+        self.landscapes.owners.lock().remove(id);
         let api: Api<ConfigMap> = self.api();
         let name = names::landscape(id);
         let found = within("look for the landscape's ConfigMap", api.get_opt(&name)).await?;
@@ -105,12 +110,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the Deployment of a service be so, and what it needs before it.
+    /// Makes the Deployment of a service be so, and what it needs before it. `known`: there is one, and ours.
     pub(super) async fn service(
         &self,
         spec: &ServiceSpec,
         count: u32,
         holds: bool,
+        known: bool,
         grace: Duration,
     ) -> Result<Workload> {
         manifest::runnable(spec, &self.settings).map_err(|why| Problem::Refused(trouble::not_runnable(why)))?;
@@ -118,26 +124,49 @@ impl Writer {
         let place = self.place(Some(&owner));
         let deployment = manifest::deployment(spec, place, count, holds, grace);
         let deployment = deployment.map_err(|why| Problem::Refused(trouble::not_runnable(why)))?;
+        if !known {
+            self.must_be_free(&deployment).await?;
+        }
         if let Some(secret) = manifest::secret(spec, place) {
+            let name = secret.metadata.name.clone().unwrap_or_default();
+            if !known || !self.landscapes.secrets.lock().contains(&name) {
+                self.must_be_free(&secret).await?;
+            }
             let _: Secret = self.apply(&secret).await?;
+            self.landscapes.secrets.lock().insert(name);
         }
         match self.apply(&deployment).await {
             Ok(applied) => Ok(look::deployment(&applied, true)),
             Err(problem) => {
                 // The owner may be another one by now.
-                self.landscapes.0.lock().remove(&spec.key.landscape);
+                self.landscapes.owners.lock().remove(&spec.key.landscape);
                 Err(problem)
             }
         }
     }
 
-    /// Removes what a service has.
+    /// Removes what a service has, as far as it is of this installation.
     pub(super) async fn remove(&self, key: &ServiceKey) -> Result<()> {
         let name = names::workload(key);
-        let (deployments, secrets): (Api<Deployment>, Api<Secret>) = (self.api(), self.api());
-        let background = DeleteParams::background();
-        gone(within("remove the Deployment", deployments.delete(&name, &background)).await)?;
-        gone(within("remove the Secret", secrets.delete(&name, &background)).await)
+        self.landscapes.secrets.lock().remove(&name);
+        self.remove_ours::<Deployment>(&name).await?;
+        self.remove_ours::<Secret>(&name).await
+    }
+
+    async fn remove_ours<K>(&self, name: &str) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let (api, kind) = (self.api::<K>(), K::kind(&K::DynamicType::default()).into_owned());
+        let found = within(&format!("look for the {kind} {name}"), api.get_metadata_opt(name)).await?;
+        let Some(found) = found.filter(|f| names::is_ours(&self.settings.instance, f.metadata.labels.as_ref())) else {
+            return Ok(());
+        };
+        // Not another one that is called so by then.
+        let this = Preconditions { uid: found.metadata.uid, ..Default::default() };
+        let params = DeleteParams::background().preconditions(this);
+        gone(within(&format!("remove the {kind} {name}"), api.delete(name, &params)).await)
     }
 
     /// Sets the count, and nothing else; `first` are to go rather than others.
@@ -190,6 +219,35 @@ impl Writer {
         let params = PatchParams { field_manager: Some(names::MANAGER.into()), ..Default::default() };
         let api: Api<Pod> = self.api();
         within("write onto the pod", api.patch(pod, &params, &Patch::Merge(patch))).await.map(drop)
+    }
+
+    /// Applies what nothing is known of: it is not there, or it is ours.
+    async fn apply_new<K>(&self, object: &K) -> Result<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        self.must_be_free(object).await?;
+        self.apply(object).await
+    }
+
+    /// An object without our mark is someone else's, whatever it is called.
+    async fn must_be_free<K>(&self, object: &K) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let name = object.meta().name.as_deref().unwrap_or_default();
+        let what = format!("the {} {name}", K::kind(&K::DynamicType::default()));
+        let found = within(&format!("look for {what}"), self.api::<K>().get_metadata_opt(name)).await?;
+        match found {
+            Some(found) if !names::is_ours(&self.settings.instance, found.metadata.labels.as_ref()) => {
+                let marks = names::marks(&self.settings.instance).map(|(key, value)| format!("{key}={value}"));
+                let failure = trouble::taken(&what, &self.cluster.namespace, &marks.join(" and "));
+                Err(Problem::Refused(failure))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn apply<K>(&self, object: &K) -> Result<K>

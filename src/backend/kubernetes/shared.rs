@@ -151,9 +151,6 @@ impl Shared {
 
     /// The state of the connection has changed.
     pub(super) fn tell_link(&self, state: &State) {
-        if let State::Lost(why) = state {
-            tracing::warn!("the Kubernetes cluster cannot be reached: {why}");
-        }
         for kept in self.mirror.lock().kept.values() {
             let _ = kept.words.send(Word::Link(state.clone()));
         }

@@ -51,6 +51,14 @@ pub(super) fn image(reason: &str, message: &str) -> Failure {
     failure(FailureKind::Image, public, format!("{reason}: {message}"))
 }
 
+/// An object that the router would make is there already, and somebody else's.
+pub(super) fn taken(object: &str, namespace: &str, marks: &str) -> Failure {
+    backend(format!(
+        "{object} is in the way: it is in the namespace {namespace} already, and does not carry the labels {marks} of \
+         this router's objects. Rename it, or attach the service to it (`attach`), or label it to hand it over"
+    ))
+}
+
 /// A workload that should be there already is not.
 pub(super) fn missing(workload: &str) -> Failure {
     backend(format!("the workload that it is attached to, {workload}, is not there: make it, or correct `attach`"))

@@ -1,7 +1,7 @@
 //! Before anything else: what an earlier router left. An engine that does not answer makes this last.
 
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -9,6 +9,10 @@ use super::{Actor, Input};
 use crate::backend::{Found, Seen};
 use crate::lifecycle::consent::Word;
 use crate::lifecycle::machine::Event;
+use crate::lifecycle::service::Refusal;
+
+/// When who was not waited for may try again: an engine that is back is found sooner.
+const COME_BACK: Duration = Duration::from_secs(2);
 
 /// What an earlier router left of a service, when that is known.
 pub(in crate::lifecycle) struct First {
@@ -23,12 +27,24 @@ impl Actor {
     pub(super) async fn begin(&mut self, first: First) {
         let First { mut found, mut trouble } = first;
         let mut later = Vec::new();
+        let mut patience = None;
+        let away = Refusal::Failed {
+            public: "What runs the service cannot be reached at the moment.".to_owned(),
+            retry_after: COME_BACK,
+        };
         let found = loop {
             tokio::select! {
                 found = &mut found => break found,
                 why = next(&mut trouble) => {
                     self.blind = why;
                     self.show();
+                    if self.blind.is_some() {
+                        patience = patience.or_else(|| Some(Instant::now() + self.backend.patience()?));
+                    }
+                }
+                () = until(patience) => {
+                    patience = None;
+                    self.service.shut_if_open(away.clone());
                 }
                 input = self.inbox.recv() => match input {
                     None => {
@@ -51,6 +67,7 @@ impl Actor {
             }
         };
         self.blind = None;
+        self.service.reopen(&away);
         // Its predecessor of the same name, if there was one, has ended and said so.
         self.say(Word::Joined);
         let scaled = self.backend.scaled(self.service.key()).filter(|n| *n > 0);
@@ -66,6 +83,13 @@ impl Actor {
         for input in later {
             self.input(input);
         }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -61,8 +61,10 @@ impl Machine {
             Seen::Stopped(id) => self.ended(id, None, false, now),
             Seen::Health(id, healthy) => self.engine_health(id, healthy, now),
             Seen::EngineLost(error) => {
-                self.engine_lost = Some(error.clone());
-                self.tell(What::Engine { lost: Some(error) });
+                // Another reason is shown; that it is lost was told.
+                if self.engine_lost.replace(error.clone()).is_none() {
+                    self.tell(What::Engine { lost: Some(error) });
+                }
             }
             Seen::EngineBack => self.engine_back(now),
             Seen::Scaled(replicas) => self.scaled(replicas, now, facts),

@@ -88,6 +88,42 @@ fn a_router_starts_without_an_api_server_and_finds_what_runs_when_it_comes() {
 }
 
 #[test]
+fn a_router_that_never_saw_its_api_server_says_so_soon_and_serves_when_it_comes() {
+    need_a_server_to_stop!();
+    let mut rig = rig("60s");
+    rig.town.stop_api();
+    let router = Router::start(&rig.site);
+    let begin = Instant::now();
+    for most in [8, 1, 1] {
+        let begin = Instant::now();
+        let answer = router.shop("/");
+        figure("a request to a router that never saw its API server", begin.elapsed());
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.header("retry-after").is_some(), "{}", answer.head);
+        assert!(!answer.text().contains("127.0.0.1") && !answer.text().contains("kubeconfig"), "{}", answer.text());
+        assert!(begin.elapsed() < Duration::from_secs(most), "{:?}", begin.elapsed());
+    }
+    assert!(router.service("web")["unknown"].is_string(), "the status tells: {:#}", router.service("web"));
+    // As many tries as tell whether each of them is logged.
+    while begin.elapsed() < Duration::from_secs(6) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let log = router.log();
+    let loud = log.lines().filter(|l| l.contains("WARN") || l.contains("ERROR"));
+    let mut said: Vec<&str> = loud.map(|l| l.split_once(' ').unwrap().1).collect();
+    let lines = said.len();
+    said.sort_unstable();
+    said.dedup();
+    assert!(log.contains("cluster cannot be reached") && said.len() == lines, "each once:\n{log}");
+    rig.town.start_api();
+    let back = Instant::now();
+    rig.eventually("a request to be served", &router, || router.shop("/").status == 200);
+    figure("a request after the API server came for the first time", back.elapsed());
+    rig.await_ready(&router, "web", 3);
+    assert!(router.service("web")["unknown"].is_null());
+}
+
+#[test]
 fn a_forgotten_history_is_read_anew() {
     need_fixture!("its history is not ours to forget");
     let mut rig = rig("60s");

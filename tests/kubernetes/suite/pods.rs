@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::rig::{Rig, ci, service};
+use super::rig::{Rig, ci, requests, service, writes};
 use crate::fixture::object::Object;
-use crate::support::{Load, Router};
+use crate::support::{Load, Router, figure};
 
 fn up() -> (Rig, Router) {
     let rig = Rig::new("", &ci(&[service("web", 3, "/", "")]));
@@ -94,4 +94,87 @@ fn a_number_that_a_person_sets_is_followed() {
     rig.town.scale("deployments", &name, 0).good();
     rig.await_off(&router, "web");
     assert_eq!(router.shop("/").status, 200, "a request wakes it: {}", router.log());
+}
+
+/// One of several replicas crashes over and over, which takes nothing from their number.
+fn crashes_again_and_again(rig: &Rig, router: &Router, replicas: usize) {
+    rig.town.fixture().forget_requests();
+    let ends = || router.log().matches("exit status 3").count();
+    while !router.log().contains("the next start is in") {
+        let (before, pod) = (ends(), rig.pods("web").into_iter().next().unwrap());
+        let at = (pod.text("/status/podIP").parse::<std::net::IpAddr>().unwrap(), 3000).into();
+        let _ = crate::support::request(at, "GET /die/3 HTTP/1.1\r\nHost: pod\r\n\r\n");
+        rig.eventually("its end", router, || ends() > before);
+        rig.eventually("all that are not in a back-off", router, || router.ready("web") >= replicas - 1);
+    }
+    rig.await_ready(router, "web", replicas);
+    let seen = requests(rig.town.fixture());
+    assert_eq!(writes(&seen, "deployments/scale"), 0, "the number stays as it is: {}", router.log());
+}
+
+#[test]
+fn a_replica_in_its_back_off_is_counted() {
+    crate::need_fixture!("its requests are not ours to count");
+    let rig = Rig::new("", &ci(&[service("web", 2, "/", "")]));
+    let router = Router::start(&rig.site);
+    assert_eq!(router.shop("/").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    rig.await_ready(&router, "web", 2);
+    crashes_again_and_again(&rig, &router, 2);
+}
+
+#[test]
+fn a_replica_in_its_back_off_is_counted_where_somebody_else_set_the_number() {
+    crate::need_fixture!("its requests are not ours to count");
+    let (rig, router) = up();
+    let name = rig.deployment("web").unwrap().name().to_owned();
+    rig.town.scale("deployments", &name, 5).good();
+    rig.await_ready(&router, "web", 5);
+    crashes_again_and_again(&rig, &router, 5);
+}
+
+#[test]
+fn a_pod_that_its_node_does_not_end_is_not_waited_for_for_ever() {
+    crate::need_fixture!("its nodes listen");
+    let of = |n| ci(&[service("web", n, "/", "")]);
+    let rig = Rig::new("", &of(2));
+    let router = Router::start(&rig.site);
+    assert_eq!(router.shop("/").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    rig.eventually("two that are ready by the kubelet's reckoning", &router, || {
+        let ready = |p: &serde_json::Value| {
+            p.list("/status/conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+        };
+        rig.pods("web").iter().filter(|p| ready(p)).count() == 2
+    });
+    rig.town.fixture().turn(|k| k.deaf_node = true);
+    rig.site.write("shop/ci.yml", &of(1));
+    rig.eventually("one that lives", &router, || rig.pods("web").len() == 1);
+    let took = rig.eventually("the other one to be forgotten", &router, || {
+        router.service("web")["replicas"].as_array().unwrap().len() == 1
+    });
+    figure("a replica forgotten, whose node does not end its pod", took);
+    // A grace of 1 s, and 5 s for the news.
+    assert!(took > Duration::from_secs(5), "it was waited for: {took:?}\n{}", router.log());
+    assert!(router.service("web")["lastFailure"].is_null(), "{:#}", router.service("web"));
+    assert_eq!(rig.all_pods("web"), 2, "nobody killed it");
+    rig.town.fixture().turn(|k| k.deaf_node = false);
+    rig.eventually("it to go", &router, || rig.all_pods("web") == 1);
+    assert_eq!(router.shop("/").status, 200, "{}", router.log());
+}
+
+#[test]
+fn a_router_that_finds_a_pod_which_its_node_does_not_end_starts_another() {
+    crate::need_fixture!("its nodes listen");
+    let rig = Rig::new("", &ci(&[service("web", 1, "/", "")]));
+    let router = Router::start(&rig.site);
+    assert_eq!(router.shop("/").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    rig.town.fixture().turn(|k| k.deaf_node = true);
+    rig.cli(&router, &["sleep", "shop/web"]);
+    rig.eventually("no pods that live", &router, || rig.pods("web").is_empty());
+    router.kill();
+    let router = Router::start(&rig.site);
+    let begin = std::time::Instant::now();
+    assert_eq!(router.shop("/").status, 200, "{}", router.log());
+    figure("a request to a service whose old pod does not end", begin.elapsed());
+    assert!(router.service("web")["lastFailure"].is_null(), "{:#}", router.service("web"));
+    assert_eq!((rig.pods("web").len(), rig.all_pods("web")), (1, 2));
 }

@@ -87,6 +87,10 @@ impl Core {
 
     fn tell_scaled(&mut self, count: u32) {
         self.unanswered = Some(count);
+        // What ended because of that was told before it, at times: then as many are wanted already.
+        if count > 0 && self.number_is(count) && self.count() == count {
+            (self.asked, self.unanswered) = (Some(count), None);
+        }
         self.agreed = Some(count).filter(|n| *n > 0).or(self.agreed);
         self.see(Seen::Scaled(count));
     }

@@ -9,6 +9,8 @@
 //! * The count of the workload follows the *edges* of what is wanted. A count that somebody else has set is
 //!   told as [`Seen::Scaled`] and left alone: the life cycle follows it, or wants something else.
 //! * While two specifications are wanted, old pods are held beside new ones ([`Workload::holds`]).
+//! * A pod that has been told to go is the cluster's to end. It is waited for while it has time to end in, and
+//!   no longer: of a node that is lost or slow nobody knows when it will tell.
 //! * Pods tell addresses, readiness and their end first hand. EndpointSlices are made of the same, a hop
 //!   later: they are not watched.
 //!
@@ -81,6 +83,8 @@ pub enum Event {
     Failed(Problem),
     /// A pod was not deleted.
     NotDeleted(String),
+    /// A pod was told to go a good while ago, and is still there: see [`Core::going`].
+    Late(String),
     /// A [`Seen::Scaled`] was told a good while ago: see [`Core::waits_for_answer`].
     Overdue,
     /// What failed may be tried again.
@@ -107,8 +111,8 @@ pub enum Problem {
 /// Something to do.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Make the workload be so.
-    Apply { spec: Arc<ServiceSpec>, count: u32, holds: bool },
+    /// Make the workload be so. `known`: it is there, and ours.
+    Apply { spec: Arc<ServiceSpec>, count: u32, holds: bool, known: bool },
     /// Set the count. `first`: pods that should go rather than others.
     Scale { count: u32, first: Vec<String> },
     /// Delete everything of the service.
@@ -191,8 +195,16 @@ pub struct Core {
 
     ids: BTreeMap<ReplicaId, Replica>,
     leaving: BTreeMap<ReplicaId, Leaving>,
+    /// Ordinals whose replica has failed, and is started again in a while.
+    backing_off: BTreeSet<u32>,
+    /// How many replicas were configured last.
+    configured: Option<u32>,
+    /// How many there are to be: as many as that, or as somebody else has set since.
+    number: Option<u32>,
     /// Pods that were asked to go one by one.
     doomed: BTreeSet<String>,
+    /// Pods that take longer to end than they have for it: the cluster sees to them.
+    late: BTreeSet<String>,
     grace: Duration,
 
     /// Views of the workload that are older than this say nothing of the count.
@@ -238,7 +250,11 @@ impl Core {
             early: Vec::new(),
             ids: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            backing_off: BTreeSet::new(),
+            configured: None,
+            number: None,
             doomed: BTreeSet::new(),
+            late: BTreeSet::new(),
             grace: Duration::from_secs(10),
             floor: Version::default(),
             viewed: Version::default(),
@@ -292,7 +308,8 @@ impl Core {
                 if replicas(&declared) != replicas(&self.declared) {
                     self.agreed = None;
                 }
-                (self.declared, self.left) = (declared, false);
+                self.left = false;
+                self.declare(declared);
             }
             Event::Left => (self.declared, self.left) = (None, true),
             Event::Alone => self.shared = false,
@@ -315,6 +332,11 @@ impl Core {
             Event::Failed(problem) => self.failed(problem),
             Event::NotDeleted(pod) => {
                 self.doomed.remove(&pod);
+            }
+            Event::Late(pod) => {
+                if self.pod(&pod).is_some_and(|p| p.terminating) {
+                    self.late.insert(pod);
+                }
             }
             Event::Overdue => self.overdue(),
             Event::Retry => {
@@ -380,6 +402,12 @@ impl Core {
             (!r.ended && pod.state == PodState::Starting).then(|| pod.name.clone())
         };
         self.ids.iter().filter_map(|(id, r)| Some((*id, waits(r)?))).collect()
+    }
+
+    /// Pods that were told to go, and are waited for.
+    pub fn going(&self) -> impl Iterator<Item = &str> {
+        let waited_for = self.leaving.values().filter_map(|l| l.pod.as_deref());
+        waited_for.filter(|name| self.pod(name).is_some_and(|p| p.terminating && !p.over))
     }
 
     /// Whether a replica that is wanted has no pod.

@@ -108,7 +108,9 @@ impl Core {
     /// Tells of replicas that are gone as wished.
     pub(super) fn part(&mut self) {
         let none_comes = self.none_comes();
-        let is_over = |pod: &str| self.pod(pod).is_none_or(|p| p.over || matches!(p.state, PodState::Finished(_)));
+        let is_over = |pod: &str| {
+            self.late.contains(pod) || self.pod(pod).is_none_or(|p| p.over || matches!(p.state, PodState::Finished(_)))
+        };
         // How long the pods of others take to end, and in which order, is theirs: what was asked for is done.
         let is_others = self.attached && self.is_written() && self.known == Some(0);
         let is_gone = |l: &Leaving| is_others || l.pod.as_deref().map_or(none_comes, is_over);
@@ -134,6 +136,8 @@ impl Core {
         }
         let pods = self.pods.as_ref();
         self.doomed.retain(|name| pods.is_some_and(|pods| pods.contains_key(name)));
+        // Another one may be called the same later.
+        self.late.retain(|name| pods.and_then(|pods| pods.get(name)).is_some_and(|p| p.terminating));
     }
 
     /// Whether no more pods are to be expected than are seen.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::world::{App, STEPS, Step, World};
 use super::*;
 use crate::backend::FailureKind;
+use crate::backend::kubernetes::trouble;
 
 #[test]
 fn a_declared_service_is_there_and_off() {
@@ -56,6 +57,58 @@ fn a_stop_is_told_when_the_pod_is_gone_and_not_before() {
     assert_eq!(world.unheard().count(), 0);
     assert!(world.step(Step::Kubelet(0)) && world.step(Step::PodView), "its containers end");
     assert!(matches!(world.unheard().next(), Some(Seen::Stopped(_))));
+}
+
+#[test]
+fn a_pod_that_takes_long_to_end_is_left_to_the_cluster_and_is_nobodys_replica() {
+    let mut world = World::own();
+    world.start();
+    world.quiet();
+    let before: Vec<_> = world.pods.keys().cloned().collect();
+    world.slow = true;
+    world.stop();
+    for step in [Step::Drained, Step::Write] {
+        world.step(step);
+    }
+    assert_eq!(world.core.going().count(), 0, "not even told to go");
+    world.tell_core(Event::Late(before[0].clone()));
+    assert_eq!(world.unheard().count(), 0, "what was not told to go has not ended");
+    world.quiet();
+    assert_eq!(world.core.going().collect::<Vec<_>>(), [&before[0]]);
+    assert!(!world.core.is_gone());
+    world.be_late();
+    assert!(matches!(world.unheard().next(), Some(Seen::Stopped(_))));
+    world.quiet();
+    assert!(world.core.is_gone() && world.core.going().count() == 0);
+    world.start();
+    world.quiet();
+    let now: Vec<_> = world.core.sources().into_iter().map(|(_, pod)| pod).collect();
+    assert!(now.len() == 1 && now != before, "{now:?}");
+    world.slow = false;
+    world.quiet();
+    world.check_at_rest();
+    assert_eq!((world.pods.len(), world.ended.len()), (1, 0), "its late end is nobody's");
+}
+
+#[test]
+fn the_next_router_waits_for_a_pod_that_takes_long_no_longer_either() {
+    let mut world = World::own();
+    world.start();
+    world.quiet();
+    world.slow = true;
+    world.stop();
+    world.quiet();
+    world.reborn();
+    world.quiet();
+    world.start();
+    world.quiet();
+    assert!(!world.core.is_gone());
+    world.be_late();
+    world.quiet();
+    assert_eq!(world.core.sources().len(), 1);
+    world.slow = false;
+    world.quiet();
+    world.check_at_rest();
 }
 
 #[test]
@@ -274,6 +327,100 @@ fn a_crash_is_told_and_its_pod_taken_over() {
 }
 
 #[test]
+fn a_replica_in_its_back_off_is_counted() {
+    for shared in [false, true] {
+        let mut world = World::own();
+        if shared {
+            world.core = std::mem::replace(&mut world.core, Core::new(false)).shared();
+        }
+        world.resize(2);
+        world.start();
+        world.quiet();
+        world.backs_off = true;
+        for _ in 0..3 {
+            world.crash(0);
+            world.quiet();
+            assert_eq!((world.count(), world.scales), (Some(2), 1), "shared: {shared}");
+            world.retry();
+            world.quiet();
+            world.check_at_rest();
+        }
+        assert_eq!(world.ended.len(), 3);
+        world.crash_of(1);
+        world.quiet();
+        world.resize(1);
+        world.quiet();
+        assert_eq!(world.count(), Some(1), "it is made smaller, shared: {shared}");
+        world.retry();
+        world.quiet();
+        world.check_at_rest();
+    }
+}
+
+#[test]
+fn a_replica_in_its_back_off_is_counted_where_somebody_else_set_the_number() {
+    for shared in [false, true] {
+        let mut world = World::own();
+        if shared {
+            world.core = std::mem::replace(&mut world.core, Core::new(false)).shared();
+        }
+        world.start();
+        world.quiet();
+        world.scale_outside(4);
+        world.quiet();
+        let scales = world.scales;
+        world.backs_off = true;
+        world.crash_of(2);
+        world.quiet();
+        assert_eq!(world.ended.len(), 1);
+        assert_eq!((world.count(), world.scales), (Some(4), scales), "shared: {shared}");
+        world.scale_outside(2);
+        world.quiet();
+        world.retry();
+        world.quiet();
+        world.check_at_rest();
+        assert_eq!((world.count(), world.scales), (Some(2), scales), "shared: {shared}");
+        // What is configured now holds.
+        world.resize(3);
+        world.quiet();
+        world.resize(2);
+        world.quiet();
+        assert_eq!(world.count(), Some(2));
+        world.check_at_rest();
+    }
+}
+
+#[test]
+fn what_is_known_to_be_there_is_said_to_be() {
+    let mut core = Core::new(false);
+    core.on(Event::Pods(Vec::new()));
+    let of = |version| {
+        let spec = Arc::new(crate::lifecycle::fixtures::spec("web", 1, version));
+        let template = Template { digest: spec.run_digest(), hash: format!("{version}") };
+        Event::Declared(Some(Declared { spec, template: Some(template) }))
+    };
+    let known = |effects: &[Effect]| match effects {
+        [Effect::Apply { known, .. }] => *known,
+        _ => panic!("{effects:?}"),
+    };
+    core.on(Event::NoWorkload(Version(1)));
+    assert!(!known(&core.on(of(1))), "there may be one of somebody else");
+    let there = Workload {
+        version: Version(2),
+        count: 0,
+        template: Some(Template { digest: RunDigest("old".into()), hash: "old".into() }),
+        holds: false,
+        made: Some(0),
+        refusal: None,
+        foreign: false,
+    };
+    assert!(known(&core.on(Event::Applied(there))), "it is another version's");
+    core.on(Event::Failed(Problem::Refused(trouble::backend("no"))));
+    core.on(Event::NoWorkload(Version(9)));
+    assert!(!known(&core.on(Event::Retry)), "it is gone, and another may be in its place");
+}
+
+#[test]
 fn what_has_no_room_or_no_image_is_told_at_once() {
     for (app, kind) in [(App::NoRoom, FailureKind::Backend), (App::NoImage, FailureKind::Image)] {
         let mut world = World::own();
@@ -419,6 +566,10 @@ enum Action {
     Crash(usize),
     Outside(u32),
     Away(bool),
+    Slow(bool),
+    Late,
+    BacksOff(bool),
+    Retry,
     Next(App),
     Reborn,
     Delete,
@@ -446,6 +597,10 @@ fn any_action() -> impl Strategy<Value = Action> {
         2 => (0usize..4).prop_map(Action::Crash),
         1 => (0u32..4).prop_map(Action::Outside),
         1 => any::<bool>().prop_map(Action::Away),
+        1 => any::<bool>().prop_map(Action::Slow),
+        1 => Just(Action::Late),
+        1 => any::<bool>().prop_map(Action::BacksOff),
+        1 => Just(Action::Retry),
         1 => prop_oneof![Just(App::Good), Just(App::NoImage), Just(App::NoRoom)].prop_map(Action::Next),
         1 => Just(Action::Reborn),
         1 => Just(Action::Delete),
@@ -472,6 +627,10 @@ fn act(world: &mut World, action: &Action) {
         Action::Crash(at) => world.crash(*at),
         Action::Outside(n) => world.scale_outside(*n),
         Action::Away(away) => world.away = *away,
+        Action::Slow(slow) => world.slow = *slow,
+        Action::Late => world.be_late(),
+        Action::BacksOff(yes) => world.backs_off = *yes,
+        Action::Retry => world.retry(),
         Action::Next(app) => world.next_app = *app,
         Action::Reborn => world.reborn(),
         Action::Delete => world.delete_workload(),
@@ -479,7 +638,8 @@ fn act(world: &mut World, action: &Action) {
 }
 
 fn finish(world: &mut World) {
-    (world.away, world.next_app) = (false, App::Good);
+    (world.away, world.slow, world.backs_off, world.next_app) = (false, false, false, App::Good);
+    world.retry();
     world.rest();
     world.check_at_rest();
     world.stop();
@@ -532,7 +692,8 @@ proptest! {
         for action in actions.iter().filter(theirs) {
             act(&mut world, action);
         }
-        (world.away, world.next_app) = (false, App::Good);
+        (world.away, world.slow, world.backs_off, world.next_app) = (false, false, false, App::Good);
+        world.retry();
         world.rest();
         prop_assert_eq!(world.applies, 0);
         world.stop();

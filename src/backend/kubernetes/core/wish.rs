@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Core, Effect, Leaving, Replica};
+use super::{Core, Declared, Effect, Leaving, Replica};
 use crate::backend::{Goal, ReplicaId, Seen, Want};
 use crate::landscape::RunDigest;
 
@@ -16,6 +16,7 @@ impl Core {
         let listed: BTreeSet<ReplicaId> = want.replicas.iter().filter(|w| w.goal == Goal::Run).map(|w| w.id).collect();
         let dropped: Vec<ReplicaId> = self.ids.keys().filter(|id| !listed.contains(id)).copied().collect();
         let dropped: Vec<_> = dropped.into_iter().filter_map(|id| Some((id, self.ids.remove(&id)?))).collect();
+        self.note_back_offs(&listed, &dropped);
         let mut fresh = false;
         for w in want.replicas.into_iter().filter(|w| w.goal == Goal::Run) {
             let digest = Some(w.spec.run_digest());
@@ -61,15 +62,50 @@ impl Core {
         }
     }
 
+    /// Which ordinals are not listed because their replica has failed, until another one is started.
+    fn note_back_offs(&mut self, listed: &BTreeSet<ReplicaId>, dropped: &[(ReplicaId, Replica)]) {
+        if listed.is_empty() {
+            return self.backing_off.clear();
+        }
+        let failed = dropped.iter().filter(|(_, r)| r.ended).map(|(id, _)| id.ordinal);
+        // What there shall not be any more may have ended as well.
+        let number = self.number.unwrap_or_default();
+        self.backing_off.extend(failed.filter(|ordinal| *ordinal < number));
+        for id in listed {
+            self.backing_off.remove(&id.ordinal);
+        }
+    }
+
+    /// What is configured is another number: what is above it does not come back. Of that alone another wish
+    /// would not tell.
+    pub(super) fn declare(&mut self, declared: Option<Declared>) {
+        let number = declared.as_ref().map(|d| d.spec.replicas);
+        self.declared = declared;
+        let Some(number) = number else { return };
+        let is_other = self.configured.replace(number) != Some(number);
+        if is_other && self.number_is(number) && !self.ids.is_empty() {
+            self.ask_for(self.kept(self.count()), false);
+        }
+    }
+
+    /// There are so many ordinals from now on; true if fewer are counted for that.
+    pub(super) fn number_is(&mut self, number: u32) -> bool {
+        self.number = Some(number);
+        let before = self.backing_off.len();
+        self.backing_off.retain(|ordinal| *ordinal < number);
+        self.backing_off.len() < before
+    }
+
     /// How many pods what is wanted takes. A successor of the same specification needs one beside its
-    /// predecessor's; one of another gets it by being rolled.
+    /// predecessor's; one of another gets it by being rolled. One that failed and is started again in a while
+    /// keeps its place: there are not fewer for that.
     pub(super) fn count(&self) -> u32 {
         let count = if self.is_rolling() {
             self.ids.keys().map(|id| id.ordinal).collect::<BTreeSet<_>>().len()
         } else {
             self.ids.len()
         };
-        u32::try_from(count).unwrap_or(u32::MAX)
+        u32::try_from(count + self.backing_off.len()).unwrap_or(u32::MAX)
     }
 
     /// Whether two specifications are wanted at a time.

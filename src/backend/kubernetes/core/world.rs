@@ -105,6 +105,8 @@ pub struct World {
     pub next_app: App,
     /// The API takes writes, and its answers get lost.
     pub away: bool,
+    /// The node does not end what was told to go.
+    pub slow: bool,
     /// The API makes no pods.
     pub quota: Option<u32>,
 
@@ -131,6 +133,10 @@ pub struct World {
     pub scales: usize,
     /// A replica that ended is not started again by itself.
     pub gives_up: bool,
+    /// One that ended is started again by [`World::retry`].
+    pub backs_off: bool,
+    /// Ordinals that wait for that.
+    failed: BTreeSet<usize>,
 }
 
 fn digest(version: u32) -> RunDigest {
@@ -197,6 +203,7 @@ impl World {
             pods: BTreeMap::new(),
             next_app: App::Good,
             away: false,
+            slow: false,
             quota: None,
             sent: VecDeque::new(),
             answers: VecDeque::new(),
@@ -217,6 +224,8 @@ impl World {
             applies: 0,
             scales: 0,
             gives_up: false,
+            backs_off: false,
+            failed: BTreeSet::new(),
         }
     }
 
@@ -235,7 +244,7 @@ impl World {
         self.tell_core(Event::Declared(Some(Declared { spec: Arc::new(spec), template })));
     }
 
-    fn tell_core(&mut self, event: Event) {
+    pub fn tell_core(&mut self, event: Event) {
         let effects = self.core.on(event);
         self.take(effects);
     }
@@ -344,6 +353,14 @@ impl World {
         }
     }
 
+    /// The same, of this ordinal's.
+    pub fn crash_of(&mut self, ordinal: u32) {
+        let pod = self.core.sources().into_iter().find(|(id, _)| id.ordinal == ordinal).map(|(_, pod)| pod);
+        if let Some(at) = pod.and_then(|pod| self.pods.keys().position(|name| *name == pod)) {
+            self.crash(at);
+        }
+    }
+
     pub fn delete_workload(&mut self) {
         if self.deployment.take().is_some() {
             self.changed();
@@ -351,6 +368,12 @@ impl World {
     }
 
     // What the life cycle does.
+
+    /// The back-off of all that failed is over.
+    pub fn retry(&mut self) {
+        self.failed.clear();
+        self.live();
+    }
 
     pub fn start(&mut self) {
         self.on = true;
@@ -475,6 +498,9 @@ impl World {
                 .enumerate()
                 .any(|(i, s)| i != at && (s.next.is_some() || s.rep.as_ref().is_none_or(|r| r.at.is_none())));
             let outdated = self.slots[at].rep.as_ref().is_some_and(|r| r.version != current);
+            if self.failed.contains(&at) {
+                continue;
+            }
             if self.slots[at].rep.is_none() && free && (!self.gives_up || self.ended.is_empty()) {
                 self.slots[at].rep = Some(self.fresh(at));
             } else if outdated && self.slots[at].next.is_none() && free && !busy {
@@ -535,6 +561,9 @@ impl World {
                     }
                 }
                 self.draining.retain(|r| r.id != id);
+                if self.backs_off {
+                    self.failed.insert(id.ordinal as usize);
+                }
                 self.ended.push((id, failure));
             }
             Seen::Stopped(id) => assert!(self.stopping.remove(&id), "{id} was not told to stop"),
@@ -609,6 +638,14 @@ impl World {
         panic!("it never comes to rest: {:?}", self.core);
     }
 
+    /// What goes has had its time to end.
+    pub fn be_late(&mut self) {
+        let going: Vec<String> = self.core.going().map(str::to_owned).collect();
+        for pod in going {
+            self.tell_core(Event::Late(pod));
+        }
+    }
+
     /// The same, with all the time in the world.
     pub fn rest(&mut self) {
         self.quiet();
@@ -619,7 +656,7 @@ impl World {
     fn execute(&mut self, effect: Effect) {
         let away = self.away && matches!(effect, Effect::Apply { .. } | Effect::Scale { .. });
         match effect {
-            Effect::Apply { spec, count, holds } => {
+            Effect::Apply { spec, count, holds, .. } => {
                 self.applies += 1;
                 let digest = spec.run_digest();
                 let version = (1..99).find(|v| self::digest(*v) == digest).unwrap();
@@ -830,6 +867,7 @@ impl World {
             return true;
         }
         match &pod.state {
+            _ if pod.terminating && self.slow => return false,
             _ if pod.terminating => (sim.ended, pod.over) = (true, true),
             PodState::Starting if !sim.scheduled && app == App::NoRoom => {
                 pod.state = PodState::Unscheduled(trouble::unschedulable("0/1 nodes are available"));

@@ -64,8 +64,9 @@ impl Core {
         let holds = self.is_rolling();
         self.writing = Writing::Count(count);
         // Another template may end pods, too, and one of before be wanted again by then.
-        self.shrunk |= self.there().is_some();
-        self.effects.push(Effect::Apply { spec, count, holds });
+        let known = self.there().is_some();
+        self.shrunk |= known;
+        self.effects.push(Effect::Apply { spec, count, holds, known });
         true
     }
 
