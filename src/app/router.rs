@@ -194,6 +194,10 @@ impl Router {
         if !self.serving.load(Ordering::Acquire) {
             return Err("the router is starting".into());
         }
+        if self.backends.routers().is_some_and(|routers| !routers.status().joined) {
+            // Replaced by such ones, routers that work would be lost.
+            return Err("the other routers are not known yet: Leases cannot be written or watched".into());
+        }
         Ok(())
     }
 }

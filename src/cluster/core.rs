@@ -212,6 +212,8 @@ pub struct Core {
     /// this moment at the latest.
     outdated: Option<(Option<u64>, Instant)>,
     services: BTreeMap<ServiceKey, Local>,
+    /// What is being switched off and this router does not know: nobody uses it here, which is told as well.
+    strange: BTreeMap<ServiceKey, Token>,
     random: fastrand::Rng,
     ending: bool,
     outputs: Vec<Output>,
@@ -244,6 +246,7 @@ impl Core {
             marks_writing: None,
             outdated: None,
             services: BTreeMap::new(),
+            strange: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
             ending: false,
             outputs: Vec::new(),
@@ -274,6 +277,7 @@ impl Core {
             self.stand_for_election(now);
             self.edit_marks(now);
             self.tell();
+            self.look_at_strangers();
             self.bury(now);
             self.carry_out(now);
         }
@@ -475,8 +479,18 @@ impl Core {
         }
     }
 
+    /// A service that another router's configuration has and this one's has not, or not yet: should it come,
+    /// it is told of the mark before it leases anything.
+    fn look_at_strangers(&mut self) {
+        let marked = self.marks.1.iter().filter(|(_, mark)| mark.phase == Phase::Draining);
+        let strange = marked.filter(|(key, _)| !self.services.contains_key(*key));
+        let strange: BTreeMap<_, _> = strange.map(|(key, mark)| (key.clone(), mark.token)).collect();
+        self.own.urgent |= strange.iter().any(|(key, token)| self.strange.get(key) != Some(token));
+        self.strange = strange;
+    }
+
     fn report(&self) -> Report {
-        let mut report = Report::default();
+        let mut report = Report { closed: self.strange.clone(), ..Report::default() };
         for (key, local) in &self.services {
             match local.stand {
                 Stand::Away => {}

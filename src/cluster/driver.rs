@@ -58,6 +58,9 @@ pub struct ClusterStatus {
     pub cut_off: bool,
     /// How often its Lease could not be renewed.
     pub renew_failures: u64,
+    /// It has been seen by the others, and has seen them: before that it serves nothing.
+    #[serde(skip)]
+    pub joined: bool,
 }
 
 /// A router as one of several. See the module's words.
@@ -217,6 +220,7 @@ impl Driver {
             leads: self.core.is_leader(now),
             cut_off: self.core.is_cut_off(now),
             renew_failures: self.core.failures(),
+            joined: self.core.has_joined(),
         };
         if **before == status {
             return;

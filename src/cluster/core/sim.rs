@@ -183,7 +183,7 @@ impl World {
         self.next += 1;
         let life = self.next;
         let core = Core::new("lr", &format!("r{id}"), Timing::default(), self.random.u64(..), self.now);
-        let mut router = Router {
+        let router = Router {
             core,
             services: BTreeMap::new(),
             watch: VecDeque::new(),
@@ -194,16 +194,25 @@ impl World {
             life,
             ending: false,
         };
-        for key in &self.keys {
-            let known = self.store.counts[key];
-            router.services.insert(key.clone(), Svc::new(key, self.now, life * 1_000_000, known));
-        }
         self.routers.insert(id, router);
         self.relist(id);
         for key in self.keys.clone() {
+            self.know(id, &key, true);
+        }
+    }
+
+    /// A service enters or leaves its configuration.
+    pub fn know(&mut self, id: u64, key: &ServiceKey, knows: bool) {
+        self.next += 1;
+        let (generation, now, (count, version)) = (self.next * 1_000_000, self.now, self.store.counts[key]);
+        let Some(r) = self.routers.get_mut(&id).filter(|r| r.services.contains_key(key) != knows) else { return };
+        if knows {
+            r.services.insert(key.clone(), Svc::new(key, now, generation, (count, version)));
             self.input(id, Input::Word(key.clone(), Word::Joined));
-            let (count, version) = self.store.counts[&key];
-            self.seen_count(id, &key, count, version + 1);
+            self.seen_count(id, key, count, version + 1);
+        } else {
+            r.services.remove(key);
+            self.input(id, Input::Word(key.clone(), Word::Left));
         }
     }
 
@@ -369,7 +378,7 @@ impl World {
             if run_out || r.healed.is_some_and(|healed| marked.is_some_and(|at| healed >= at)) {
                 continue;
             }
-            let svc = &r.services[key];
+            let Some(svc) = r.services.get(key) else { continue };
             assert!(svc.free().is_none(), "router {id} leases {key} after {:?}: {svc:?}", self.now - self.start);
             // An operator's sleep waits for no longer than the drain timeout.
             let forced = !svc.retired.is_empty();

@@ -59,6 +59,18 @@ fn a_service_that_one_router_uses_stays_up() {
 }
 
 #[test]
+fn a_service_that_another_router_does_not_know_is_switched_off_without_it() {
+    let mut w = routers(1, FINE, 2, 3);
+    let web = w.keys[0].clone();
+    let stranger = 1 - w.leader().unwrap();
+    w.request(1 - stranger, &web, ms(50));
+    w.pass(secs(5));
+    w.know(stranger, &web, false);
+    w.pass(IDLE_AFTER + secs(15));
+    assert_eq!((w.count(&web), w.downs[&web]), (0, 1));
+}
+
+#[test]
 fn what_is_used_again_while_it_drains_serves_at_once() {
     let mut w = routers(1, Weather { delay: 400, ..FINE }, 3, 3);
     let web = w.keys[0].clone();
@@ -238,6 +250,7 @@ enum Action {
     Away(bool),
     Sleep(u64, usize),
     Pin(u64, usize, bool),
+    Know(u64, usize, bool),
     Stuck(u64),
 }
 
@@ -253,6 +266,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<bool>().prop_map(Action::Away),
         1 => (0u64..4, 0usize..3).prop_map(|(r, s)| Action::Sleep(r, s)),
         1 => (0u64..4, 0usize..3, any::<bool>()).prop_map(|(r, s, p)| Action::Pin(r, s, p)),
+        1 => (0u64..4, 0usize..3, any::<bool>()).prop_map(|(r, s, k)| Action::Know(r, s, k)),
         1 => (0u64..30).prop_map(Action::Stuck),
     ]
 }
@@ -292,6 +306,7 @@ proptest! {
                 Action::Pin(id, at, pin) => {
                     w.pin(id, &keys[at], pin);
                 }
+                Action::Know(id, at, knows) => w.know(id, &keys[at], knows),
                 Action::Stuck(n) => w.weather.stuck = n,
             }
         }
@@ -303,6 +318,7 @@ proptest! {
         for id in w.routers.keys().copied().collect::<Vec<_>>() {
             w.cut(id, false);
             for key in &keys {
+                w.know(id, key, true);
                 w.pin(id, key, false);
             }
         }

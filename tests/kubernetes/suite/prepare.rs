@@ -1,12 +1,9 @@
 //! `prepare` on the landscape's claim: once, however many routers there are and however often they are replaced.
 
-use std::process::Command;
-
 use serde_json::json;
 
 use super::rig::{Rig, service};
 use crate::need_fixture;
-use crate::support::{Router, Site};
 use crate::town::{Town, image};
 
 const SETTINGS: &str = "defaults: { stopGrace: 1s }\n";
@@ -26,13 +23,6 @@ fn rig() -> Rig {
     rig
 }
 
-fn router(site: &Site, file: &str) -> Router {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_landscape-router"));
-    command.args(["run", "--config"]).arg(site.path().join(file));
-    Router::surround(&mut command, site);
-    Router::launch(command)
-}
-
 fn said(rig: &Rig) -> String {
     // The landscape's folder in the claim.
     let folder = rig.town.fixture().claims().join(&rig.town.namespace).join("files/shop");
@@ -43,7 +33,7 @@ fn said(rig: &Rig) -> String {
 fn it_runs_once_for_two_routers_and_for_those_that_come_after_them() {
     need_fixture!("it has no claim with files");
     let rig = rig();
-    let routers = ["router.yaml", "second.yaml"].map(|file| router(&rig.site, file));
+    let routers = ["router.yaml", "second.yaml"].map(|file| rig.router(file));
     rig.await_deployment("web");
     std::thread::scope(|scope| {
         for router in &routers {
@@ -60,7 +50,7 @@ fn it_runs_once_for_two_routers_and_for_those_that_come_after_them() {
     for folder in [".landscape-router", "second"] {
         std::fs::remove_dir_all(rig.site.path().join(folder)).unwrap();
     }
-    let next = router(&rig.site, "router.yaml");
+    let next = rig.router("router.yaml");
     assert_eq!(next.shop("/").status, 200, "{}", next.log());
     assert_eq!(said(&rig), "begin\nend\n", "it is known to have run");
     rig.cli(&next, &["prepare", "shop"]);
@@ -71,7 +61,7 @@ fn it_runs_once_for_two_routers_and_for_those_that_come_after_them() {
 fn who_dies_while_it_runs_is_followed_by_one_that_takes_its_end_for_done() {
     need_fixture!("it has no claim with files");
     let rig = rig();
-    let first = router(&rig.site, "router.yaml");
+    let first = rig.router("router.yaml");
     rig.await_deployment("web");
     let at = first.http;
     let held =
@@ -79,7 +69,7 @@ fn who_dies_while_it_runs_is_followed_by_one_that_takes_its_end_for_done() {
     rig.eventually("its begin", &first, || said(&rig) == "begin\n");
     first.kill();
     assert!(held.join().unwrap().is_err(), "the router of that request is gone");
-    let next = router(&rig.site, "second.yaml");
+    let next = rig.router("second.yaml");
     assert_eq!(next.shop("/").status, 200, "{}", next.log());
     assert_eq!(said(&rig), "begin\nend\n", "{}", next.log());
 }

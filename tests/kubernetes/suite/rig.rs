@@ -1,5 +1,6 @@
 //! A site whose services are Deployments, and what the cluster says of them.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -57,6 +58,14 @@ impl Rig {
             "backend: kubernetes\n{defaults}{plans}\
              kubernetes: {{ kubeconfig: \"{kubeconfig}\", namespace: {namespace}, {kubernetes} }}\n{settings}"
         ))
+    }
+
+    /// A router with a configuration of its own, beside others.
+    pub fn router(&self, file: &str) -> Router {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landscape-router"));
+        command.args(["run", "--config"]).arg(self.site.path().join(file));
+        Router::surround(&mut command, &self.site);
+        Router::launch(command)
     }
 
     /// What marks the objects of a service.

@@ -1,6 +1,5 @@
 //! Two routers before the same cluster: what one of them uses stays, and what none uses goes once.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -8,7 +7,7 @@ use rustix::process::{Pid, Signal};
 use super::rig::{Rig, ci, service};
 use crate::fixture::object::Object;
 use crate::need_a_server_to_stop;
-use crate::support::{Load, Router, Site};
+use crate::support::{Load, Router};
 use crate::town::Town;
 
 /// Soon enough for a test, and longer than the second between two requests.
@@ -34,7 +33,7 @@ impl Two {
         rig.site.write("shop/second.yml", text);
         let second = rig.router_yaml(&format!("{settings}state: second\n"), "pull: never");
         rig.site.write("second.yaml", &second.replace("shop/ci.yml", "shop/second.yml"));
-        let routers: Vec<Router> = ["router.yaml", "second.yaml"].map(|file| router(&rig.site, file)).into();
+        let routers: Vec<Router> = ["router.yaml", "second.yaml"].map(|file| rig.router(file)).into();
         rig.await_deployment("web");
         for router in &routers {
             rig.eventually("each other", router, || {
@@ -72,13 +71,6 @@ impl Two {
         self.rig.eventually("the count of 0", router, || self.count() == 0);
         self.rig.eventually("web to be off", router, || router.service("web")["state"] == "off");
     }
-}
-
-fn router(site: &Site, file: &str) -> Router {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_landscape-router"));
-    command.args(["run", "--config"]).arg(site.path().join(file));
-    Router::surround(&mut command, site);
-    Router::launch(command)
 }
 
 fn load(router: &Router) -> Load {
@@ -206,7 +198,7 @@ fn routers_that_are_replaced_one_by_one_fail_no_request() {
         let begin = Instant::now();
         two.leader();
         assert!(begin.elapsed() < Duration::from_secs(10), "{:?}\n{}", begin.elapsed(), two.routers[0].log());
-        two.routers.push(router(&two.rig.site, file));
+        two.routers.push(two.rig.router(file));
         two.rig.await_ready(&two.routers[1], "web", 2);
         assert_eq!(two.routers[1].shop("/").header("x-landscape-cold-start"), None, "{}", two.routers[1].log());
         unharmed(others, &two.routers[0]);
