@@ -49,6 +49,17 @@ pub(super) enum Word {
     Slow(Seen),
 }
 
+impl Word {
+    /// Whether somebody wants something of it, and has not just seen something.
+    fn is_wish(&self) -> bool {
+        match self {
+            Self::Want(_) | Self::Declared(..) | Self::Adopt(..) => true,
+            Self::Event(event) => matches!(event, Event::Declared(_)),
+            Self::Link(_) | Self::Slow(_) => false,
+        }
+    }
+}
+
 /// See the module's words.
 pub(super) struct Keeper {
     pub(super) shared: Arc<Shared>,
@@ -123,8 +134,12 @@ impl Keeper {
             };
             self.hear(word);
             if self.core.is_done() && self.shared.is_over(&self.key) {
-                // Said in the meantime, it is for the next keeper.
+                // Said in the meantime, it is for the next keeper. What was seen alone makes none: it would look
+                // after nothing, for ever.
                 while let Ok(word) = self.words.try_recv() {
+                    if !word.is_wish() {
+                        continue;
+                    }
                     self.shared.say(&self.key, self.attach.as_ref(), word);
                 }
                 return;

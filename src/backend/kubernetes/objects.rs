@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::{Api, Resource};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -159,7 +159,7 @@ impl Writer {
         K::DynamicType: Default,
     {
         let (api, kind) = (self.api::<K>(), K::kind(&K::DynamicType::default()).into_owned());
-        let found = within(&format!("look for the {kind} {name}"), api.get_metadata_opt(name)).await?;
+        let found = self.find::<K>(&format!("the {kind} {name}"), name).await?;
         let Some(found) = found.filter(|f| names::is_ours(&self.settings.instance, f.metadata.labels.as_ref())) else {
             return Ok(());
         };
@@ -167,6 +167,26 @@ impl Writer {
         let this = Preconditions { uid: found.metadata.uid, ..Default::default() };
         let params = DeleteParams::background().preconditions(this);
         gone(within(&format!("remove the {kind} {name}"), api.delete(name, &params)).await)
+    }
+
+    /// The metadata of an object, if it is there.
+    async fn find<K>(&self, what: &str, name: &str) -> Result<Option<PartialObjectMeta<K>>>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let (api, doing) = (self.api::<K>(), format!("look for {what}"));
+        if K::kind(&K::DynamicType::default()) != "Secret" {
+            return within(&doing, api.get_metadata_opt(name)).await;
+        }
+        // The router has no right to read Secrets. A patch that says nothing, and is not carried out, tells as much.
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        let nothing = Patch::Merge(json!({}));
+        match within(&doing, api.patch_metadata(name, &params, &nothing)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Problem::Missing) => Ok(None),
+            Err(problem) => Err(problem),
+        }
     }
 
     /// Sets the count, and nothing else; `first` are to go rather than others.
@@ -239,7 +259,7 @@ impl Writer {
     {
         let name = object.meta().name.as_deref().unwrap_or_default();
         let what = format!("the {} {name}", K::kind(&K::DynamicType::default()));
-        let found = within(&format!("look for {what}"), self.api::<K>().get_metadata_opt(name)).await?;
+        let found = self.find::<K>(&what, name).await?;
         match found {
             Some(found) if !names::is_ours(&self.settings.instance, found.metadata.labels.as_ref()) => {
                 let marks = names::marks(&self.settings.instance).map(|(key, value)| format!("{key}={value}"));
