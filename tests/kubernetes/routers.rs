@@ -46,6 +46,7 @@ impl Router {
                     Some(Workload { kind: WorkloadKind::Deployment, namespace: None, name: key.service.to_string() })
                 }),
                 tell: Box::new(move |key, order| drop(told.send((key.clone(), order)))),
+                members: tokio::sync::watch::channel(None).0,
             })
         });
         let orders: Arc<Mutex<Vec<_>>> = Arc::default();
