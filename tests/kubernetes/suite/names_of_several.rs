@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::names::{ask_at, leads, slices};
 use super::rig::{Rig, ci, service};
+use crate::fixture::object::Object;
 use crate::need_fixture;
 use crate::support::Router;
 
@@ -28,14 +29,11 @@ impl Two {
         let names = format!("pull: never, names: {{ namespace: {}, ports: {range} }}", rig.town.namespace);
         rig.site.write("router.yaml", &rig.router_yaml("", &names));
         rig.site.write("second.yaml", &rig.router_yaml("state: second\n", &names));
-        let routers = [0, 1].map(|n| launch(&rig, n)).into();
+        let routers = [0, 1].map(|n| launch(&rig, n, &[])).into();
         let mut two = Self { rig, routers, web: String::new() };
         two.await_slices(2);
         assert_eq!(two.routers[0].shop("/").status, 200, "{}", two.routers[0].log());
-        two.web = {
-            use crate::fixture::object::Object;
-            two.rig.pods("web")[0].text("/status/podIP").to_owned()
-        };
+        two.web = two.rig.pods("web")[0].text("/status/podIP").to_owned();
         two
     }
 
@@ -62,9 +60,9 @@ impl Two {
     }
 }
 
-fn launch(rig: &Rig, n: usize) -> Router {
+fn launch(rig: &Rig, n: usize, arguments: &[&str]) -> Router {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landscape-router"));
-    command.args(["run", "--config"]).arg(rig.site.path().join(PLACES[n].0)).env("POD_IP", PLACES[n].1);
+    command.args(["run", "--config"]).arg(rig.site.path().join(PLACES[n].0)).args(arguments).env("POD_IP", PLACES[n].1);
     Router::surround(&mut command, &rig.site);
     Router::launch(command)
 }
@@ -136,8 +134,33 @@ fn a_router_that_ends_is_led_to_by_nobody_before_it_closes() {
     assert!(asked.iter().all(|n| *n > 0), "{asked:?}");
     assert_eq!(two.routers[1].wait(), Some(0), "{}", two.logs());
     // It comes back, under another name, and finds its ports.
-    two.routers[1] = launch(&two.rig, 1);
+    two.routers[1] = launch(&two.rig, 1, &[]);
     two.await_slices(2);
     let at = two.place(1).unwrap();
     assert!(two.ask(at).is_some(), "{}", two.logs());
+}
+
+#[test]
+fn names_lead_to_a_successor_as_to_who_was_there_before() {
+    need_fixture!("a test is at a pod's address on this machine alone");
+    let mut two = Two::start();
+    let at = two.place(0).unwrap();
+    let before = slices(&two.rig, API);
+    assert!(two.ask(at).is_some(), "{}", two.logs());
+    let next = launch(&two.rig, 0, &["--take-over"]);
+    let old = std::mem::replace(&mut two.routers[0], next);
+    two.routers.push(old);
+    let is_new = |slice: &serde_json::Value| before.iter().all(|b| b.name() != slice.name());
+    let begin = Instant::now();
+    let done = || {
+        let now = slices(&two.rig, API);
+        now.len() == 2 && now.iter().any(is_new)
+    };
+    while !done() {
+        assert!(two.ask(at).is_some(), "{}", two.logs());
+        assert!(begin.elapsed() < Duration::from_secs(10), "not after a Lease: {}", two.logs());
+    }
+    assert_eq!(two.routers[2].wait(), Some(0), "{}", two.logs());
+    assert!(two.ask(at).is_some(), "{}", two.logs());
+    assert_eq!(two.place(0), Some(at));
 }
