@@ -3,6 +3,9 @@ use std::collections::VecDeque;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use k8s_openapi::api::core::v1::Service;
+
+use super::super::objects::{self, Ports};
 use super::*;
 
 /// A namespace in memory.
