@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::cluster::Routers;
+use super::cluster::{Routers, Seat};
 use super::private::Private;
 use super::router::landscape_ids;
 use crate::backend::docker::DockerBackend;
@@ -26,7 +26,8 @@ const DOCKER_USED: &str = "docker-used";
 pub struct Backends {
     process: Arc<ProcessBackend>,
     docker: Mutex<Option<Arc<DockerBackend>>>,
-    /// Where services run on Kubernetes.
+    seat: Seat,
+    /// Where services run on Kubernetes, or have names there.
     routers: OnceLock<Routers>,
     kubernetes: Mutex<Option<Arc<KubernetesBackend>>>,
     instance: String,
@@ -40,6 +41,7 @@ impl Backends {
         instance: &str,
         lifecycle: &Lifecycle,
         private: Option<&Private>,
+        seat: Seat,
     ) -> Result<Self, BackendError> {
         // An engine's bridges are the machine's.
         let network = private.and_then(Private::network).cloned();
@@ -56,6 +58,7 @@ impl Backends {
         let backends = Self {
             process,
             docker: Mutex::default(),
+            seat,
             routers: OnceLock::new(),
             kubernetes: Mutex::default(),
             instance: instance.to_owned(),
@@ -63,6 +66,9 @@ impl Backends {
         };
         if settings.state.join(DOCKER_USED).exists() {
             backends.of(BackendKind::Docker, settings, lifecycle);
+        }
+        if settings.kubernetes.names.is_some() {
+            backends.take_part(settings, lifecycle);
         }
         Ok(backends)
     }
@@ -82,10 +88,14 @@ impl Backends {
             let (observer, observations) = mpsc::unbounded_channel();
             let new = Arc::new(KubernetesBackend::new(settings, observer));
             lifecycle.connect(new.clone(), observations);
-            self.routers.get_or_init(|| Routers::start(settings, lifecycle));
+            self.take_part(settings, lifecycle);
             new
         });
         kubernetes.clone()
+    }
+
+    fn take_part(&self, settings: &Settings, lifecycle: &Lifecycle) {
+        self.routers.get_or_init(|| Routers::start(settings, lifecycle, &self.seat));
     }
 
     fn docker(&self, settings: &Settings, lifecycle: &Lifecycle) -> Arc<dyn Backend> {
@@ -110,7 +120,7 @@ impl Backends {
         docker.clone()
     }
 
-    /// This router as one of several, if anything runs on Kubernetes.
+    /// This router as one of several, if anything runs on Kubernetes or has a name there.
     pub fn routers(&self) -> Option<&Routers> {
         self.routers.get()
     }

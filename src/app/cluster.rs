@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::backend::kubernetes::connect::connect;
 use crate::backend::kubernetes::names;
-use crate::cluster::{Cluster, ClusterOptions, ClusterStatus, Workload, WorkloadKind};
+use crate::cluster::{Cluster, ClusterOptions, ClusterStatus, Members, Workload, WorkloadKind};
 use crate::config::settings::{AttachKind, BackendKind, KubernetesSettings, Policy, Settings};
 use crate::landscape::ServiceKey;
 use crate::lifecycle::Lifecycle;
@@ -20,6 +21,29 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// What each service is in the cluster.
 type Workloads = HashMap<ServiceKey, Workload>;
 
+/// Who this router is among those of its installation, before and after it takes part.
+pub struct Seat {
+    identity: String,
+    members: watch::Sender<Option<Members>>,
+}
+
+impl Seat {
+    /// A router that nobody has heard of.
+    pub fn take() -> Self {
+        Self { identity: identity(), members: watch::channel(None).0 }
+    }
+
+    /// Its name: that of its Lease, and of what it keeps for itself.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Which routers there are, where that is known.
+    pub fn members(&self) -> watch::Receiver<Option<Members>> {
+        self.members.subscribe()
+    }
+}
+
 /// See the module's words.
 pub struct Routers {
     cluster: Cluster,
@@ -28,15 +52,16 @@ pub struct Routers {
 
 impl Routers {
     /// Takes part from now on, in the background.
-    pub fn start(settings: &Settings, lifecycle: &Lifecycle) -> Self {
+    pub fn start(settings: &Settings, lifecycle: &Lifecycle, seat: &Seat) -> Self {
         let workloads = Arc::new(ArcSwap::from_pointee(workloads(settings)));
         let (known, lifecycle) = (workloads.clone(), lifecycle.clone());
         let cluster = Cluster::start(ClusterOptions {
             connect: Box::pin(reach(settings.kubernetes.clone())),
             instance: settings.kubernetes.instance.clone(),
-            identity: identity(),
+            identity: seat.identity.clone(),
             workload: Box::new(move |key| known.load().get(key).cloned()),
             tell: Box::new(move |key, order| lifecycle.order(key, order)),
+            members: seat.members.clone(),
         });
         Self { cluster, workloads }
     }

@@ -44,6 +44,7 @@ use crate::proxy::{PrivatePorts, Rules, Shared, Snapshot, Targets};
 use crate::route::Table;
 
 use backends::Backends;
+use cluster::{Routers, Seat};
 use router::Router;
 use signals::{Signal, Signals};
 use standing::Standing;
@@ -157,8 +158,9 @@ async fn start(config: PathBuf, take_over: bool, standing: Standing) -> Result<R
     let neighbours = lifecycle.neighbours().clone();
     let footing = (standing, survey);
     let private = private::start(&settings, footing, &state, listeners.clone(), neighbours, inherited_private).await;
-    let names = names::ClusterNames::start(&settings, listeners.clone(), inherited_names).await?;
-    let backends = Backends::start(&settings, state.instance(), &lifecycle, private.as_ref())?;
+    let seat = Seat::take();
+    let names = names::ClusterNames::start(&settings, &seat, listeners.clone(), inherited_names).await?;
+    let backends = Backends::start(&settings, state.instance(), &lifecycle, private.as_ref(), seat)?;
     let router = Arc::new(Router {
         health: Mutex::new(router::health(&config, sound, loaded.mistakes.iter().map(ToString::to_string).collect())),
         config,
@@ -283,14 +285,15 @@ impl Running {
         tracing::info!("ending: requests in flight may finish");
         self.router.ending.store(true, Ordering::Release);
         let router = &self.router;
-        if let Some(names) = &router.names {
-            names.leave();
-        }
         let settings = router.settings.load_full();
         *router.watch.lock() = None;
         let deadline = drain_timeout(&settings);
         let mut signals = self.signals;
         let orderly = async {
+            // First, for nobody can be led to a port that is closed, or to a life that has ended.
+            if let Some(names) = &router.names {
+                names.end(router.backends.routers().is_none_or(Routers::is_alone)).await;
+            }
             router.backends.leave_nothing(&settings);
             let stops = |kind| Backends::end_with_router(kind, &settings);
             tokio::join!(router.listeners.drain(deadline, Quiet::Ended), router.lifecycle.shutdown(stops));

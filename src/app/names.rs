@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Refusal;
+use super::cluster::Seat;
 use super::private;
 use super::routes::Served;
 use crate::backend::kubernetes::connect::connect;
@@ -27,6 +28,10 @@ const LISTENER: &str = "names/";
 
 /// One answer of an API server takes milliseconds.
 const ANSWER: Duration = Duration::from_secs(20);
+/// At the end, the EndpointSlices are taken away within this time, or by the others later.
+const WITHDRAW: Duration = Duration::from_secs(5);
+/// From their end until every node leads its calls elsewhere: kube-proxy gathers changes for a second.
+const UNTIL_KNOWN: Duration = Duration::from_secs(3);
 
 /// Keeps the names while the router owns its services.
 #[derive(Debug)]
@@ -36,14 +41,15 @@ pub struct ClusterNames(Mutex<Option<Kept>>);
 struct Kept {
     wanted: watch::Sender<Option<Arc<Names>>>,
     attached: watch::Sender<Arc<Followed>>,
-    tasks: [JoinHandle<()>; 2],
+    /// Ends when nothing can be wanted any more; how many EndpointSlices it then took away.
+    keeping: JoinHandle<usize>,
+    following: JoinHandle<()>,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.keeping.abort();
+        self.following.abort();
     }
 }
 
@@ -52,6 +58,7 @@ impl ClusterNames {
     /// `inherited` are a predecessor's listeners.
     pub(super) async fn start(
         settings: &Settings,
+        seat: &Seat,
         listeners: Arc<Listeners>,
         inherited: Vec<(String, TcpListener)>,
     ) -> Result<Option<Self>, Refusal> {
@@ -61,7 +68,8 @@ impl ClusterNames {
         // A watch says nothing for as long as nothing happens.
         let watches = connect(kubernetes, None).await?;
         let asks = connect(kubernetes, Some(ANSWER)).await?;
-        let site = Site { namespace: names.namespace.clone(), instance: kubernetes.instance.clone(), address };
+        let (namespace, instance) = (names.namespace.clone(), kubernetes.instance.clone());
+        let site = Site { namespace, instance, router: seat.identity().to_owned(), address };
         let residents = Arc::new(Residents::default());
         let doors = Doors {
             listeners,
@@ -70,16 +78,16 @@ impl ClusterNames {
             open: Mutex::default(),
             inherited: Mutex::new(inherited.into_iter().map(|(_, socket)| socket).collect()),
         };
-        let shelf = Arc::new(ApiShelf::new(&asks.client, &site.namespace));
+        let shelf = Arc::new(ApiShelf::new(&asks.client, &site.namespace, &site.instance));
         let keeper = Keeper::new(site, names.ports, shelf, Arc::new(doors), residents.clone());
         let (wanted, wish) = watch::channel(None);
         let (attached, followed) = watch::channel(Arc::default());
-        let tasks = [
-            tokio::spawn(async move { keeper.run(wish).await }),
-            tokio::spawn(follow(watches.client, watches.namespace, kubernetes.instance.clone(), residents, followed)),
-        ];
+        let known = seat.members();
+        let keeping = tokio::spawn(async move { keeper.run(wish, known.clone()).await.withdraw(&known).await });
+        let instance = kubernetes.instance.clone();
+        let following = tokio::spawn(follow(watches.client, watches.namespace, instance, residents, followed));
         tracing::info!("services find each other by the names of the namespace {}", names.namespace);
-        Ok(Some(Self(Mutex::new(Some(Kept { wanted, attached, tasks })))))
+        Ok(Some(Self(Mutex::new(Some(Kept { wanted, attached, keeping, following })))))
     }
 
     /// These settings hold from now on.
@@ -87,6 +95,19 @@ impl ClusterNames {
         if let Some(kept) = &*self.0.lock() {
             kept.attached.send_replace(Arc::new(followed(settings)));
             kept.wanted.send_replace(Some(Arc::new(wanted(settings))));
+        }
+    }
+
+    /// The router ends: takes its EndpointSlices away, and waits until nobody is led here by them any more if there
+    /// is another router to be led to. Meanwhile everything is served; nothing is kept afterwards.
+    pub(super) async fn end(&self, alone: bool) {
+        let Some(mut kept) = self.0.lock().take() else { return };
+        // What is being written is written to its end, and taken away then.
+        kept.wanted = watch::channel(None).0;
+        let withdrawn = tokio::time::timeout(WITHDRAW, &mut kept.keeping).await;
+        let removed = withdrawn.map_or(1, |ended| ended.unwrap_or(0));
+        if removed > 0 && !alone {
+            tokio::time::sleep(UNTIL_KNOWN).await;
         }
     }
 

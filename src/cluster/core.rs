@@ -23,8 +23,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::members::Members;
 use super::object::{Content, Mark, Marks, Names, Phase, Report, read_marks, write_marks};
-use super::view::{News, View};
+use super::view::{Known, News, View};
 use crate::landscape::ServiceKey;
 use crate::lifecycle::consent::{Order, Stand, Token, Word};
 use election::Election;
@@ -312,6 +313,21 @@ impl Core {
         let mut all: Vec<Arc<str>> = others.chain(own).collect();
         all.sort();
         all
+    }
+
+    /// Which routers there are; `None` where that is not known: before this one has joined, and while others may
+    /// count it as gone.
+    pub fn members(&self, now: Instant) -> Option<Members> {
+        if !self.has_joined() || self.is_cut_off(now) || self.own.gone {
+            return None;
+        }
+        let ran_out = |known: &&Known| self.view.has_run_out(known);
+        let dead = self.view.items().filter(ran_out).filter_map(|known| self.names.identity(&known.item.name));
+        Some(Members {
+            there: self.routers().into_iter().collect(),
+            run_out: dead.filter(|identity| *identity != &*self.identity).map(Into::into).collect(),
+            complete: self.view.complete()?,
+        })
     }
 
     /// How often its own Lease could not be renewed.

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::core::{Core, Input, Output, Scaled, Timing};
 use super::leases::Leases;
+use super::members::{Members, differ};
 use super::object::Names;
 use super::scale::{Place, Workload};
 use super::view::News;
@@ -40,6 +41,8 @@ pub struct ClusterOptions {
     pub workload: FindWorkload,
     /// Takes what is to be told to a service's life.
     pub tell: Tell,
+    /// Takes which routers there are, where that is known.
+    pub members: watch::Sender<Option<Members>>,
 }
 
 /// Who the routers are, for people and programs.
@@ -111,7 +114,7 @@ async fn drive(
     words: mpsc::UnboundedReceiver<(ServiceKey, Word)>,
     mut end: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
-    let ClusterOptions { connect, instance, identity, workload, tell } = options;
+    let ClusterOptions { connect, instance, identity, workload, tell, members } = options;
     let (client, namespace) = tokio::select! {
         found = connect => found,
         // Nobody has heard of it.
@@ -127,6 +130,7 @@ async fn drive(
         tell,
         done,
         status,
+        members,
     };
     let watch = tokio::spawn(leases.watch(news));
     driver.run(words, seen, answers, end).await;
@@ -140,6 +144,7 @@ struct Driver {
     tell: Tell,
     done: mpsc::UnboundedSender<Input>,
     status: Arc<ArcSwap<ClusterStatus>>,
+    members: watch::Sender<Option<Members>>,
 }
 
 impl Driver {
@@ -212,6 +217,12 @@ impl Driver {
     }
 
     fn show(&self, now: Instant) {
+        let members = self.core.members(now);
+        self.members.send_if_modified(|known| {
+            let differs = differ(known.as_ref(), members.as_ref());
+            *known = members;
+            differs
+        });
         let before = self.status.load();
         let status = ClusterStatus {
             identity: before.identity.clone(),

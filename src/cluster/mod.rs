@@ -7,6 +7,7 @@
 //! | `core` | what is decided; without IO |
 //! | `view` | what the API server has said, and how far behind that is |
 //! | `object` | what is written there |
+//! | `members` | which routers there are, for what each keeps for itself |
 //! | `driver` | the task that carries it out |
 //! | `leases` | the Leases, by the client |
 //! | `scale` | from some replicas to none, if nothing has changed |
@@ -14,10 +15,12 @@
 pub mod core;
 mod driver;
 mod leases;
+mod members;
 pub mod object;
 mod scale;
 pub mod view;
 
 pub use self::core::Timing;
 pub use driver::{Cluster, ClusterOptions, ClusterStatus, Connect, FindWorkload, Tell};
+pub use members::Members;
 pub use scale::{Workload, WorkloadKind};

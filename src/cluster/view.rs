@@ -106,6 +106,11 @@ impl View {
         self.version >= Some(version)
     }
 
+    /// Nothing that happened before this moment is missing; `None` before it has been listed.
+    pub fn complete(&self) -> Option<Instant> {
+        self.complete
+    }
+
     /// Whether it has been listed at all.
     pub fn is_there(&self) -> bool {
         self.version.is_some()

@@ -51,6 +51,7 @@ impl Router {
                     })
                 }),
                 tell: Box::new(move |key, order| drop(told.send((key.clone(), order)))),
+                members: tokio::sync::watch::channel(None).0,
             })
         });
         let orders: Arc<Mutex<Vec<_>>> = Arc::default();

@@ -42,6 +42,8 @@ pub const ROUTER: (&str, &str) = ("app.kubernetes.io/name", "landscape-router");
 /// longer than this is good for every kind of object.
 const LONGEST_NAME: usize = 59;
 const LONGEST_LABEL: usize = 63;
+/// Of a kind whose names become nothing else's.
+const LONGEST_SUBDOMAIN: usize = 253;
 const DIGITS: usize = 10;
 
 /// The Deployment and the Secret of a service.
@@ -69,6 +71,12 @@ pub fn job(id: &str, stage: Stage, run: &str) -> String {
         Stage::Test => "test",
     };
     named(&format!("ws-job-{id}-{stage}-{run}"), &format!("{id}/{stage}/{run}"), true)
+}
+
+/// One router's EndpointSlice of a Service; `family` is `ipv4` or `ipv6`.
+pub fn slice(service: &str, family: &str, router: &str) -> String {
+    let text = format!("{service}-{family}-{router}");
+    fitted(&text, &text, LONGEST_SUBDOMAIN, is_plain)
 }
 
 /// What marks everything of a landscape.
@@ -144,11 +152,15 @@ pub fn secret_key(variable: &str) -> String {
 /// A name that is unique as `text` if `is_unique` says so; else, or where it cannot stay as it is, with a
 /// digest of `exact`.
 fn named(text: &str, exact: &str, is_unique: bool) -> String {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if is_unique {
-        return fitted(text, exact, LONGEST_NAME, plain);
+        return fitted(text, exact, LONGEST_NAME, is_plain);
     }
-    digested(text, exact, LONGEST_NAME, plain)
+    digested(text, exact, LONGEST_NAME, is_plain)
+}
+
+/// What every name may consist of.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 }
 
 fn fitted(text: &str, exact: &str, longest: usize, plain: impl Fn(char) -> bool + Copy) -> String {

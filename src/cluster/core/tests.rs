@@ -111,6 +111,42 @@ fn the_leader_is_killed_at_any_moment_and_it_is_still_right() {
 }
 
 #[test]
+fn who_is_there_is_known_to_those_who_are() {
+    let mut w = routers(1, FINE, 3, 1);
+    let known = |w: &World, id: u64| {
+        let members = w.routers[&id].core.members(w.now)?;
+        Some([members.there, members.run_out].map(|all| all.iter().map(|r| r.to_string()).collect::<String>()))
+    };
+    let told = |there: &str, run_out: &str| Some([there.to_owned(), run_out.to_owned()]);
+    for id in 0..3 {
+        assert_eq!(known(&w, id), told("r0r1r2", ""));
+    }
+    w.kill(0);
+    w.pass(secs(9));
+    assert_eq!(known(&w, 1), told("r0r1r2", ""));
+    w.pass(secs(12));
+    assert_eq!(known(&w, 1), told("r1r2", "r0"));
+    w.cut(1, true);
+    w.pass(secs(14));
+    assert_eq!(known(&w, 1), None);
+    assert_eq!(known(&w, 2).unwrap()[0], "r1r2", "it says so before others think so");
+    w.pass(secs(10));
+    assert_eq!(known(&w, 2), told("r2", "r0r1"));
+    w.join(3);
+    assert_eq!(known(&w, 3), None, "nobody knows of it yet");
+    w.cut(1, false);
+    w.pass(secs(6));
+    // A fresh one waits for what it finds to run out.
+    assert_eq!(known(&w, 3), told("r0r1r2r3", ""));
+    w.end(2);
+    w.pass(secs(1));
+    assert_eq!(known(&w, 1), told("r1r3", "r0"));
+    w.away(true);
+    w.pass(secs(14));
+    assert_eq!((known(&w, 1), known(&w, 3)), (None, None));
+}
+
+#[test]
 fn a_leader_that_is_late_does_not_switch_off_what_was_woken_meanwhile() {
     for seed in 0..100 {
         let mut w = routers(1, Weather { stuck: 50, ..FINE }, 2, seed);

@@ -7,6 +7,7 @@ mod cold;
 mod fails;
 mod many;
 mod names;
+mod names_of_several;
 mod plan;
 mod pods;
 mod prepare;

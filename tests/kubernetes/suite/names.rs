@@ -75,27 +75,40 @@ fn ours() -> Value {
     json!({ "app.kubernetes.io/managed-by": "landscape-router", "landscape-router/instance": "landscape-router" })
 }
 
+/// The EndpointSlices of a name.
+pub fn slices(rig: &Rig, name: &str) -> Vec<Value> {
+    rig.town.list("endpointslices", &format!("labelSelector=kubernetes.io/service-name={name}"))
+}
+
+/// Where an EndpointSlice leads to for a port of its name.
+pub fn leads(slice: &Value, port: u16) -> Option<SocketAddr> {
+    let of_port = |p: &&Value| p.text("/name") == format!("p{port}");
+    let port = slice.list("/ports").iter().find(of_port).map(|p| u16::try_from(p.int("/port")).unwrap())?;
+    Some(SocketAddr::new(slice.text("/endpoints/0/addresses/0").parse().unwrap(), port))
+}
+
 /// The router's port for a port of a name, once its EndpointSlice leads there.
 fn target(rig: &Rig, router: &Router, name: &str, port: u16) -> u16 {
     let found = || {
-        let slice = rig.town.get("endpointslices", &format!("{name}-ipv4"));
-        if slice.status != 200 {
-            return None;
-        }
-        let slice = slice.good();
-        assert_eq!(slice.text("/endpoints/0/addresses/0"), "127.0.0.1");
-        let of_port = |p: &&Value| p.text("/name") == format!("p{port}");
-        slice.list("/ports").iter().find(of_port).map(|p| u16::try_from(p.int("/port")).unwrap())
+        let all = slices(rig, name);
+        assert!(all.len() < 2, "one router has one: {all:#?}");
+        let at = leads(all.first()?, port)?;
+        assert_eq!(at.ip().to_string(), "127.0.0.1");
+        Some(at.port())
     };
     rig.eventually(&format!("the EndpointSlice of {name}"), router, || found().is_some());
     found().unwrap()
 }
 
-/// What a program at this address gets that asks there; `None` if the connection is broken off or refused.
 fn ask(from: &str, port: u16, service: &str) -> Option<String> {
+    ask_at(from, ([127, 0, 0, 1], port).into(), service)
+}
+
+/// What a program at this address gets that asks there; `None` if the connection is broken off or refused.
+pub fn ask_at(from: &str, at: SocketAddr, service: &str) -> Option<String> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
-    if let Err(error) = socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()) {
+    if let Err(error) = socket.connect(&at.into()) {
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         return None;
     }
@@ -149,6 +162,7 @@ fn names_follow_the_configuration_and_outlive_the_router() {
     let uid = || rig.town.get("services", "ws-server-shop-more").good().uid().to_owned();
     let made = uid();
     router.stop();
+    assert!(rig.town.list("endpointslices", "").is_empty(), "they lead to nobody");
     // Another name that comes first takes no port from those that are there.
     rig.site.write("shop/ci.yml", &ci(&["a", "ext", "more"], to));
     let router = start(&rig);
@@ -159,8 +173,8 @@ fn names_follow_the_configuration_and_outlive_the_router() {
 
     rig.site.write("shop/ci.yml", &ci(&["a", "more"], to));
     rig.eventually("the name to be gone", &router, || {
-        let gone = |kind: &str, name: &str| rig.town.get(kind, name).status == 404;
-        gone("services", "ws-server-shop-ext") && gone("endpointslices", "ws-server-shop-ext-ipv4")
+        let name = "ws-server-shop-ext";
+        rig.town.get("services", name).status == 404 && slices(&rig, name).is_empty()
     });
     assert_eq!(ask(&inside, before[0], "ext"), None);
     assert!(ask(&inside, before[2], "more").is_some());

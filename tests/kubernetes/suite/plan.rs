@@ -97,7 +97,7 @@ fn names_are_planned_as_a_router_makes_them_wherever_it_is() {
     assert!(good, "{before:#}");
     let expected = ["api", "web"].map(|name| {
         let label = format!("ws-server-shop-{name}");
-        [format!("create Service {label}"), format!("create EndpointSlice {label}-ipv4")]
+        [format!("create Service {label}"), format!("create EndpointSlice {label}-ipv4-router")]
     });
     assert_eq!(of_names(&before), expected.concat());
     assert!(rig.town.list("services", "").is_empty(), "nothing was made");
@@ -107,7 +107,28 @@ fn names_are_planned_as_a_router_makes_them_wherever_it_is() {
     let router = Router::launch(command);
     // Here nobody knows the router's address, and it is no change.
     rig.eventually("nothing to do", &router, || changes(&plan(&rig).0).is_empty());
-    assert_eq!(router.stop(), Some(0));
+    // Nor is what another router has of its own.
+    let slice = |name: &str| {
+        let all = rig.town.list("endpointslices", "labelSelector=landscape-router/router");
+        all.into_iter().find(|s| s.name().starts_with(&format!("ws-server-shop-{name}-ipv4-"))).unwrap()
+    };
+    let own = ["web", "api"].map(|name| slice(name).name().to_owned());
+    let mut others = slice("web");
+    let router_label = others["metadata"]["labels"]["landscape-router/router"].clone();
+    others["metadata"]["name"] = "ws-server-shop-web-ipv4-other".into();
+    others["metadata"]["labels"]["landscape-router/router"] = "other".into();
+    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"] {
+        others["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    others["endpoints"][0]["addresses"] = json!(["127.0.0.2"]);
+    others["ports"][0]["port"] = json!(31_234);
+    assert_ne!(router_label, "other");
+    // Killed: what ends in order leaves nothing.
+    router.kill();
+    rig.town.create("endpointslices", &others).good();
+    let told = of_names(&plan(&rig).0);
+    assert!(told == ["create EndpointSlice ws-server-shop-api-ipv4-other"], "it is to come: {told:?}");
+    rig.town.delete("endpointslices", "ws-server-shop-web-ipv4-other", &json!({})).good();
     rig.site.write(
         "shop/ci.yml",
         &ci(&[service("web", 1, "/", "").replace("port: 3000, isPublic", "port: 3001, isPublic")]),
@@ -116,9 +137,9 @@ fn names_are_planned_as_a_router_makes_them_wherever_it_is() {
     assert!(good, "{edited:#}");
     let expected = [
         "change Service ws-server-shop-web",
-        "change EndpointSlice ws-server-shop-web-ipv4",
+        &format!("change EndpointSlice {}", own[0]),
         "remove Service ws-server-shop-api",
-        "remove EndpointSlice ws-server-shop-api-ipv4",
+        &format!("remove EndpointSlice {}", own[1]),
     ];
     assert_eq!(of_names(&edited), expected);
     // A person's Service of the same name is nobody's to change.

@@ -136,11 +136,13 @@ fn two_routers_get_along_with_their_roles() {
     rig.await_off(&one, "web");
     let replicas = || rig.town.client.call("GET", &path(&there, "statefulsets", "theirs"), "", None).good();
     rig.eventually("the other one's end", &one, || replicas().int("/spec/replicas") == 0);
-    rig.eventually("names", &one, || {
+    let slices = || {
         let slices = rig.town.client.call("GET", &path(&names, "endpointslices", ""), "", None).good();
-        slices.list("/items").len() == 3
-    });
+        slices.list("/items").len()
+    };
+    rig.eventually("names, which lead to both", &one, || slices() == 6);
     assert_eq!(two.stop(), Some(0));
+    assert_eq!(slices(), 3);
     // All of it leaves.
     rig.site.write("router.yaml", &rig.router_yaml(SETTINGS, &named).replace("id: shop", "id: another"));
     rig.site.add("another", &ci(&[service("web", 1, "/", "")]));
@@ -166,6 +168,9 @@ fn two_routers_get_along_with_their_roles() {
         "get pods/log",
         "delete configmaps",
         "delete services",
+        "list endpointslices",
+        "patch endpointslices",
+        "delete endpointslices",
     ] {
         assert!(done.contains(needed), "{needed} was not even tried: {done:?}");
     }

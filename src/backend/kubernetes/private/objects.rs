@@ -1,10 +1,11 @@
-//! What a name is in a cluster: a Service without a selector and an EndpointSlice that leads to the router.
-//! No IO.
+//! What a name is in a cluster: a Service without a selector, which is common to all routers, and an
+//! EndpointSlice of each of them that leads to it. No IO.
 //!
-//! Which port of the router stands for which port of the name is kept in an annotation of the Service: what
-//! the cluster remembers, a router without memory finds again.
+//! Which port of a router stands for which port of the name, its slice says. An annotation of the Service
+//! says it as well, as it was first: a router without memory and without a slice takes these, if they are
+//! free, and whoever finds them there leaves them as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
@@ -12,12 +13,14 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::backend::kubernetes::names::{INSTANCE, MANAGED_BY, MANAGER, label_value};
+use crate::backend::kubernetes::names::{self, INSTANCE, MANAGED_BY, MANAGER, label_value};
 
-/// Annotation of a Service: its ports and the router's for them, `3000=21000 8080=21001`.
+/// Annotation of a Service: its ports and a router's for them, `3000=21000 8080=21001`.
 const PORTS: &str = "landscape-router/ports";
 /// Label of an EndpointSlice: whose it is.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Label of an EndpointSlice: the router that it leads to.
+pub const ROUTER: &str = "landscape-router/router";
 /// Label of an EndpointSlice: who writes it; the cluster's own controllers leave it alone.
 const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 
@@ -31,6 +34,8 @@ pub struct Site {
     pub namespace: String,
     /// The installation.
     pub instance: String,
+    /// The router: what no other one is called.
+    pub router: String,
     /// The router's.
     pub address: IpAddr,
 }
@@ -52,12 +57,19 @@ impl Site {
         self.labels().iter().all(has)
     }
 
-    /// The Service of a name.
-    pub fn service(&self, name: &str, ports: &Ports) -> Service {
-        let each = |(port, target): (&u16, &u16)| ServicePort {
+    /// Whether an EndpointSlice is this router's.
+    pub fn is_own(&self, slice: &EndpointSlice) -> bool {
+        self.is_ours(&slice.metadata) && router_of(slice) == Some(&label_value(&self.router))
+    }
+
+    /// The Service of a name: the same, whichever router writes it. `remembered` of its ports are told to those
+    /// that have none yet.
+    pub fn service(&self, name: &str, ports: &BTreeSet<u16>, remembered: &Ports) -> Service {
+        let each = |port: &u16| ServicePort {
             name: Some(port_name(*port)),
             port: i32::from(*port),
-            target_port: Some(IntOrString::Int(i32::from(*target))),
+            // Each slice says its own.
+            target_port: Some(IntOrString::Int(i32::from(*port))),
             protocol: Some("TCP".into()),
             ..Default::default()
         };
@@ -66,7 +78,7 @@ impl Site {
                 name: Some(name.to_owned()),
                 namespace: Some(self.namespace.clone()),
                 labels: Some(self.labels()),
-                annotations: Some([(PORTS.to_owned(), written(ports))].into()),
+                annotations: Some([(PORTS.to_owned(), written(remembered))].into()),
                 ..Default::default()
             },
             spec: Some(ServiceSpec {
@@ -80,12 +92,13 @@ impl Site {
         }
     }
 
-    /// The EndpointSlice of a Service as the cluster has it. A slice's family never changes: each has its own.
+    /// This router's EndpointSlice of a Service as the cluster has it. A slice's family never changes: each has its own.
     pub fn slice(&self, service: &Service, ports: &Ports) -> EndpointSlice {
         let name = service.metadata.name.clone().unwrap_or_default();
         let mut labels = self.labels();
         labels.insert(SERVICE_NAME.into(), name.clone());
         labels.insert(SLICE_MANAGED_BY.into(), MANAGER.into());
+        labels.insert(ROUTER.into(), label_value(&self.router));
         let owner = service.metadata.uid.clone().map(|uid| OwnerReference {
             api_version: "v1".into(),
             kind: "Service".into(),
@@ -117,13 +130,38 @@ impl Site {
         }
     }
 
-    /// What the EndpointSlice of a name is called.
+    /// What this router's EndpointSlice of a name is called.
     pub fn slice_name(&self, name: &str) -> String {
-        format!("{name}-{}", self.family().to_ascii_lowercase())
+        names::slice(name, &self.family().to_ascii_lowercase(), &self.router)
     }
 }
 
-/// Which ports stand for a Service's, as it was last written; none where that cannot be read.
+/// The name that an EndpointSlice is of.
+pub fn name_of(slice: &EndpointSlice) -> Option<&str> {
+    slice.metadata.labels.as_ref()?.get(SERVICE_NAME).map(String::as_str)
+}
+
+/// The router that an EndpointSlice leads to, as its label has it; `None` for one of a version that knew of one
+/// router alone.
+pub fn router_of(slice: &EndpointSlice) -> Option<&str> {
+    slice.metadata.labels.as_ref()?.get(ROUTER).map(String::as_str)
+}
+
+/// Where an EndpointSlice leads to.
+pub fn address_of(slice: &EndpointSlice) -> Option<IpAddr> {
+    slice.endpoints.first()?.addresses.first()?.parse().ok()
+}
+
+/// The ports of an EndpointSlice, and its router's for them.
+pub fn targets_of(slice: &EndpointSlice) -> Ports {
+    let pair = |port: &EndpointPort| {
+        let called = port.name.as_deref()?.strip_prefix('p')?.parse().ok()?;
+        Some((called, port.port?.try_into().ok()?))
+    };
+    slice.ports.iter().flatten().filter_map(pair).collect()
+}
+
+/// Which ports stand for a Service's, as it was first written; none where that cannot be read.
 pub fn ports_of(service: &Service) -> Ports {
     let annotations = service.metadata.annotations.as_ref();
     let text = annotations.and_then(|a| a.get(PORTS)).map_or("", String::as_str);
@@ -184,13 +222,23 @@ mod tests {
     use serde_json::json;
 
     fn site() -> Site {
-        Site { namespace: "workspaces".into(), instance: "prod".into(), address: "10.0.0.7".parse().unwrap() }
+        Site {
+            namespace: "workspaces".into(),
+            instance: "prod".into(),
+            router: "router-a".into(),
+            address: "10.0.0.7".parse().unwrap(),
+        }
+    }
+
+    /// A Service whose ports are all remembered.
+    fn service(site: &Site, name: &str, ports: &Ports) -> Service {
+        site.service(name, &ports.keys().copied().collect(), ports)
     }
 
     #[test]
-    fn a_name_is_a_service_that_leads_to_the_router() {
+    fn a_name_is_a_service_and_a_slice_of_it_leads_to_the_router() {
         let ports: Ports = [(3000, 21000), (8080, 21001)].into();
-        let mut service = site().service("ws-server-4711-web", &ports);
+        let mut service = service(&site(), "ws-server-4711-web", &ports);
         assert_eq!(
             json!(service),
             json!({
@@ -210,8 +258,8 @@ mod tests {
                     "ipFamilies": ["IPv4"],
                     "ipFamilyPolicy": "SingleStack",
                     "ports": [
-                        { "name": "p3000", "port": 3000, "targetPort": 21000, "protocol": "TCP" },
-                        { "name": "p8080", "port": 8080, "targetPort": 21001, "protocol": "TCP" },
+                        { "name": "p3000", "port": 3000, "targetPort": 3000, "protocol": "TCP" },
+                        { "name": "p8080", "port": 8080, "targetPort": 8080, "protocol": "TCP" },
                     ],
                 },
             })
@@ -224,13 +272,14 @@ mod tests {
                 "kind": "EndpointSlice",
                 "addressType": "IPv4",
                 "metadata": {
-                    "name": "ws-server-4711-web-ipv4",
+                    "name": "ws-server-4711-web-ipv4-router-a",
                     "namespace": "workspaces",
                     "labels": {
                         "app.kubernetes.io/managed-by": "landscape-router",
                         "landscape-router/instance": "prod",
                         "kubernetes.io/service-name": "ws-server-4711-web",
                         "endpointslice.kubernetes.io/managed-by": "landscape-router",
+                        "landscape-router/router": "router-a",
                     },
                     "ownerReferences": [
                         { "apiVersion": "v1", "kind": "Service", "name": "ws-server-4711-web", "uid": "0-1" },
@@ -248,23 +297,44 @@ mod tests {
     #[test]
     fn the_ports_that_were_written_are_read_again() {
         let ports: Ports = [(3000, 21000), (8080, 21001)].into();
-        assert_eq!(ports_of(&site().service("ws-server-4711-web", &ports)), ports);
+        assert_eq!(ports_of(&service(&site(), "ws-server-4711-web", &ports)), ports);
         assert_eq!(ports_of(&Service::default()), Ports::new());
-        let mut odd = site().service("ws-server-4711-web", &ports);
+        let mut odd = service(&site(), "ws-server-4711-web", &ports);
         odd.metadata.annotations = Some([(PORTS.to_owned(), "3000=21000 x 5= =7 70000=1 6=7".to_owned())].into());
         assert_eq!(ports_of(&odd), [(3000, 21000), (6, 7)].into());
+        let slice = site().slice(&odd, &ports);
+        assert_eq!((targets_of(&slice), name_of(&slice)), (ports, Some("ws-server-4711-web")));
+        assert_eq!(address_of(&slice), Some(site().address));
+        assert_eq!(targets_of(&EndpointSlice::default()), Ports::new());
+    }
+
+    #[test]
+    fn each_router_has_a_slice_of_the_same_service() {
+        let ports: Ports = [(3000, 21000)].into();
+        let other = Site { router: "router-b".into(), address: "10.0.0.8".parse().unwrap(), ..site() };
+        let common = service(&site(), "ws-server-4711-web", &ports);
+        assert_eq!(common, service(&other, "ws-server-4711-web", &ports));
+        let (one, two) = (site().slice(&common, &ports), other.slice(&common, &[(3000, 21005)].into()));
+        assert_ne!(one.metadata.name, two.metadata.name);
+        assert_eq!((router_of(&one), router_of(&two)), (Some("router-a"), Some("router-b")));
+        assert!(site().is_own(&one) && !site().is_own(&two) && site().is_ours(&two.metadata));
+        // Of a machine whose name is too long for a label.
+        let long = Site { router: "m".repeat(90), ..site() };
+        let slice = long.slice(&common, &ports);
+        assert!(long.is_own(&slice) && router_of(&slice).unwrap().len() <= 63, "{slice:?}");
+        assert!(long.slice_name(&"n".repeat(63)).len() <= 253);
     }
 
     #[test]
     fn what_the_cluster_adds_is_no_difference_and_what_others_change_is() {
         let ports: Ports = [(3000, 21000)].into();
-        let wanted = site().service("ws-server-4711-web", &ports);
+        let wanted = service(&site(), "ws-server-4711-web", &ports);
         let mut seen = wanted.clone();
         seen.metadata.annotations.get_or_insert_default().insert("other".into(), "note".into());
         let spec = seen.spec.get_or_insert_default();
         (spec.cluster_ip, spec.session_affinity) = (Some("10.96.0.9".into()), Some("None".into()));
         assert!(is_service(&seen, &wanted));
-        assert!(!is_service(&wanted, &site().service("ws-server-4711-web", &[(3000, 21001)].into())));
+        assert!(!is_service(&wanted, &service(&site(), "ws-server-4711-web", &[(3001, 21000)].into())));
         let moved = Site { address: "10.0.0.8".parse().unwrap(), ..site() };
         assert!(is_slice(&site().slice(&seen, &ports), &site().slice(&seen, &ports)));
         assert!(!is_slice(&site().slice(&seen, &ports), &moved.slice(&seen, &ports)));
@@ -274,7 +344,7 @@ mod tests {
 
     #[test]
     fn what_another_installation_or_a_person_made_is_not_ours() {
-        let service = site().service("ws-server-4711-web", &Ports::new());
+        let service = service(&site(), "ws-server-4711-web", &Ports::new());
         assert!(site().is_ours(&service.metadata));
         assert!(!Site { instance: "test".into(), ..site() }.is_ours(&service.metadata));
         assert!(!site().is_ours(&ObjectMeta::default()));
@@ -283,9 +353,9 @@ mod tests {
     #[test]
     fn a_router_of_the_newer_family_leads_by_it() {
         let site = Site { address: "fd00::7".parse().unwrap(), ..site() };
-        let service = site.service("a", &[(1, 2)].into());
+        let service = service(&site, "a", &[(1, 2)].into());
         assert_eq!(service.spec.as_ref().unwrap().ip_families, Some(vec!["IPv6".to_owned()]));
         let slice = site.slice(&service, &[(1, 2)].into());
-        assert_eq!((slice.metadata.name.as_deref(), &*slice.address_type), (Some("a-ipv6"), "IPv6"));
+        assert_eq!((slice.metadata.name.as_deref(), &*slice.address_type), (Some("a-ipv6-router-a"), "IPv6"));
     }
 }

@@ -1,5 +1,6 @@
 //! Where the objects of names are kept.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt};
 
-use crate::backend::kubernetes::names::MANAGER;
+use super::objects::ROUTER;
+use crate::backend::kubernetes::names::{MANAGER, selector};
 
 /// An API server that takes longer does not answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -27,8 +29,8 @@ pub enum ShelfError {
 /// See the module's words. Of one namespace.
 #[async_trait]
 pub trait Shelf: Send + Sync {
-    /// Whether it can be asked at all; costs little.
-    async fn look(&self) -> Result<(), ShelfError>;
+    /// The names of the EndpointSlices of a router, by its label. Costs little.
+    async fn look(&self, router: &str) -> Result<BTreeSet<String>, ShelfError>;
     /// Every Service that is there.
     async fn services(&self) -> Result<Vec<Service>, ShelfError>;
     /// Every EndpointSlice that is there.
@@ -39,22 +41,24 @@ pub trait Shelf: Send + Sync {
     async fn put_slice(&self, slice: &EndpointSlice) -> Result<(), ShelfError>;
     /// Takes this very Service away.
     async fn remove_service(&self, service: &Service) -> Result<(), ShelfError>;
-    /// Takes this very EndpointSlice away.
+    /// Takes this very EndpointSlice away, unless it has changed since.
     async fn remove_slice(&self, slice: &EndpointSlice) -> Result<(), ShelfError>;
 }
 
 /// A namespace of a cluster.
 pub struct ApiShelf {
     namespace: String,
+    instance: String,
     services: Api<Service>,
     slices: Api<EndpointSlice>,
 }
 
 impl ApiShelf {
-    /// The namespace, which has to be there.
-    pub fn new(client: &Client, namespace: &str) -> Self {
+    /// What an installation has in a namespace, which has to be there.
+    pub fn new(client: &Client, namespace: &str, instance: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
+            instance: instance.to_owned(),
             services: Api::namespaced(client.clone(), namespace),
             slices: Api::namespaced(client.clone(), namespace),
         }
@@ -98,8 +102,10 @@ fn gone(removed: kube::Result<impl Sized>) -> kube::Result<()> {
 
 #[async_trait]
 impl Shelf for ApiShelf {
-    async fn look(&self) -> Result<(), ShelfError> {
-        self.asked("list Services", self.services.list_metadata(&ListParams::default().limit(1))).await.map(|_| ())
+    async fn look(&self, router: &str) -> Result<BTreeSet<String>, ShelfError> {
+        let own = ListParams::default().labels(&format!("{},{ROUTER}={router}", selector(&self.instance)));
+        let list = self.asked("list EndpointSlices", self.slices.list_metadata(&own)).await?;
+        Ok(list.items.into_iter().filter_map(|slice| slice.metadata.name).collect())
     }
 
     async fn services(&self) -> Result<Vec<Service>, ShelfError> {
@@ -130,7 +136,11 @@ impl Shelf for ApiShelf {
 
     async fn remove_slice(&self, slice: &EndpointSlice) -> Result<(), ShelfError> {
         let name = slice.name_any();
-        let removing = async { gone(self.slices.delete(&name, &this(slice)).await) };
+        let mut params = this(slice);
+        if let Some(preconditions) = &mut params.preconditions {
+            preconditions.resource_version.clone_from(&slice.metadata.resource_version);
+        }
+        let removing = async { gone(self.slices.delete(&name, &params).await) };
         self.asked(&format!("delete one of the EndpointSlices, {name}"), removing).await
     }
 }
