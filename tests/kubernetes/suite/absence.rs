@@ -109,7 +109,8 @@ fn a_router_that_never_saw_its_api_server_says_so_soon_and_serves_when_it_comes(
         std::thread::sleep(Duration::from_millis(50));
     }
     let log = router.log();
-    let loud = log.lines().filter(|l| l.contains("WARN") || l.contains("ERROR"));
+    let level = |l: &&str| l.split_whitespace().nth(1).is_some_and(|word| word == "WARN" || word == "ERROR");
+    let loud = log.lines().filter(level);
     let mut said: Vec<&str> = loud.map(|l| l.split_once(' ').unwrap().1).collect();
     let lines = said.len();
     said.sort_unstable();
