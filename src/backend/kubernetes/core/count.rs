@@ -13,6 +13,11 @@ impl Core {
             return;
         }
         let Some(heading) = self.heading() else { return };
+        if self.unanswered == Some(0) && count > heading {
+            // Replicas that ended because of that were started anew before it was heard. What is wanted then, the
+            // next wish says.
+            return;
+        }
         let unsure = self.attempted.is_some();
         if self.attached {
             self.ask_attached(count, before, heading, fresh);
@@ -86,7 +91,7 @@ impl Core {
     }
 
     fn tell_scaled(&mut self, count: u32) {
-        self.unanswered = Some(count);
+        self.unanswered = Some(count).filter(|count| self.asked != Some(*count));
         // What ended because of that was told before it, at times: then as many are wanted already.
         if count > 0 && self.number_is(count) && self.count() == count {
             (self.asked, self.unanswered) = (Some(count), None);
@@ -101,8 +106,8 @@ impl Core {
             return;
         }
         let asked = self.asked.unwrap_or_default();
-        if self.shared && (asked == 0 || self.known == Some(0)) {
-            // Whether it runs at all is not for this router alone to say.
+        if self.shared && asked == 0 {
+            // Whether it is switched off is not for this router alone to say.
             return;
         }
         if !self.attached || asked == 0 {
@@ -165,6 +170,10 @@ impl Core {
         self.judge_later(version);
         if self.attached && self.known == Some(count) && count > 0 && self.asked.is_some_and(|a| a > 0 && a != count) {
             // As many as there were before, which is not what was asked for.
+            self.tell_scaled(count);
+        }
+        if self.shared && self.known == Some(count) && count > 0 && self.asked == Some(0) {
+            // It was called off while the write was under way. Known to be there, all can agree on its end.
             self.tell_scaled(count);
         }
     }

@@ -190,6 +190,28 @@ fn what_is_left_of_a_wish_does_not_undo_what_all_routers_have_agreed_upon() {
 }
 
 #[test]
+fn what_was_started_anew_before_a_person_was_heard_is_not_wanted() {
+    for attached in [false, true] {
+        let mut world = if attached { World::attached(2) } else { World::shared() };
+        world.resize(2);
+        world.start();
+        world.quiet();
+        world.scale_outside(0);
+        // Pods are seen to end, and replicas are started in their place; then the reason is seen.
+        let ends = [Step::Deployments, Step::Sets, Step::PodView, Step::PodView, Step::WorkloadView];
+        for step in ends {
+            world.step(step);
+        }
+        world.hear_ends();
+        world.quiet();
+        assert_eq!(world.count(), Some(0), "attached: {attached}");
+        world.start();
+        world.quiet();
+        world.check_at_rest();
+    }
+}
+
+#[test]
 fn what_another_router_was_faster_to_want_is_no_news() {
     let mut world = World::shared();
     world.resize(2);
