@@ -486,7 +486,9 @@ impl Core {
                 (Some(mark), _) => {
                     local.told = Told::Closed(mark.clone());
                     // One that is committed is not asked for any more.
-                    Order::Close { token: mark.token, force: mark.force || mark.phase == Phase::Committed }
+                    let is_committed = mark.phase == Phase::Committed;
+                    let (force, sleep) = (mark.force || is_committed, mark.force && !is_committed);
+                    Order::Close { token: mark.token, force, sleep }
                 }
             };
             local.closed = false;

@@ -49,6 +49,8 @@ pub enum Order {
         token: Token,
         /// What is in flight has its drain timeout, and demand waits.
         force: bool,
+        /// An operator has just said so: what is held already is answered.
+        sleep: bool,
     },
     /// There is no mark, or no longer: what was closed is opened again.
     Open,

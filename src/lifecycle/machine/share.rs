@@ -85,7 +85,7 @@ impl Machine {
             return;
         }
         match order {
-            Order::Close { token, force } => self.close_for(token, force, now, facts),
+            Order::Close { token, force, sleep } => self.close_for(token, force, sleep, now, facts),
             Order::Open => {
                 self.gate(Gate::Open);
                 self.reopen(now);
@@ -115,7 +115,7 @@ impl Machine {
         matches!(self.state, State::Draining { why: Drain::Shared, .. })
     }
 
-    fn close_for(&mut self, token: Token, force: bool, now: Instant, facts: &Facts) {
+    fn close_for(&mut self, token: Token, force: bool, sleep: bool, now: Instant, facts: &Facts) {
         let shut = |said| Gate::Shut { token, force, said };
         let refuse = self.pinned || (!force && self.is_in_use(now, facts));
         if refuse {
@@ -124,7 +124,7 @@ impl Machine {
             self.gate(if self.is_free() { Gate::Refused } else { shut(Said::Wanted) });
             return self.say(Word::Wanted(token));
         }
-        if force {
+        if sleep {
             self.put_to_sleep();
         }
         let drains = self.all_reps().any(|r| matches!(r.phase, Phase::Draining { drained: false, .. }));

@@ -17,6 +17,7 @@ struct Shared {
     words: Vec<Word>,
     wanted: Vec<ReplicaId>,
     probes: Vec<ReplicaId>,
+    refused: usize,
 }
 
 impl Shared {
@@ -37,6 +38,7 @@ impl Shared {
             words: Vec::new(),
             wanted: Vec::new(),
             probes: Vec::new(),
+            refused: 0,
         }
     }
 
@@ -50,6 +52,7 @@ impl Shared {
                     Effect::CloseIfIdle(_) => events.push(Event::Closed(self.facts.in_flight == 0)),
                     Effect::Probe { id, .. } => self.probes.push(id),
                     Effect::Say(word) => self.words.push(word),
+                    Effect::Refuse(_) => self.refused += 1,
                     _ => {}
                 }
             }
@@ -63,7 +66,7 @@ impl Shared {
     }
 
     fn close(&mut self, token: u64, force: bool) -> Vec<Word> {
-        self.order(Order::Close { token, force })
+        self.order(Order::Close { token, force, sleep: force })
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -206,6 +209,17 @@ fn what_is_pinned_refuses_even_an_operators_sleep() {
     s.tell(Event::Pin);
     assert_eq!(s.close(8, true), [Word::Wanted(8)]);
     assert_eq!(s.state(), StateName::Ready);
+}
+
+#[test]
+fn what_a_newcomer_holds_waits_for_the_end_that_others_have_agreed_upon() {
+    let mut s = Shared::new();
+    s.facts.held = 1;
+    s.tell(Event::Demand);
+    assert_eq!(s.order(Order::Close { token: 9, force: true, sleep: false }), [Word::Closed(9)]);
+    assert_eq!((s.state(), s.refused), (StateName::Off, 0));
+    s.order(Order::Off);
+    assert_eq!((s.state(), s.wanted.len(), s.refused), (StateName::Starting, 1, 0));
 }
 
 #[test]
