@@ -24,6 +24,8 @@ const PAST: usize = 10_000;
 const LINE: usize = 4 * 1024;
 /// The longest that an end waits for its last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What was said last may be written down so much later.
+const LATE: Duration = Duration::from_millis(200);
 
 /// The pods of replicas, whenever they change.
 pub(super) type Sources = watch::Receiver<Vec<(ReplicaId, String)>>;
@@ -124,11 +126,23 @@ pub(super) async fn last_words(
 ) -> Vec<String> {
     let namespace = namespace.unwrap_or(&cluster.namespace);
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-    let params = LogParams { previous, ..params(Some(count), false, None) };
-    match tokio::time::timeout(LAST_WORDS, api.logs(pod, &params)).await {
-        Ok(Ok(text)) => text.lines().filter_map(|l| line("", l)).map(|l| l.text).collect(),
-        _ => Vec::new(),
+    let ask = async |previous: bool| -> Vec<String> {
+        let params = LogParams { previous, ..params(Some(count), false, None) };
+        match tokio::time::timeout(LAST_WORDS, api.logs(pod, &params)).await {
+            Ok(Ok(text)) => text.lines().filter_map(|l| line("", l)).map(|l| l.text).collect(),
+            _ => Vec::new(),
+        }
+    };
+    let mut words = ask(previous).await;
+    if words.is_empty() {
+        // A node may tell of an end before it has written down what was said; or it has begun the next by now.
+        tokio::time::sleep(LATE).await;
+        words = ask(previous).await;
     }
+    if words.is_empty() && !previous {
+        words = ask(true).await;
+    }
+    words
 }
 
 /// All lines of a pod that has ended.
