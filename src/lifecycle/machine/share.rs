@@ -311,6 +311,8 @@ impl Machine {
             State::Ready if wanted || !self.is_idle(now, facts) => Stand::Busy,
             State::Ready => Stand::Idle,
             _ if wanted => Stand::Busy,
+            // What it said last is still being read, and would go with its replicas.
+            _ if !self.unexplained.is_empty() => Stand::Busy,
             State::Draining { why: Drain::Shared, .. } => Stand::Idle,
             // Nothing serves; if there is anything all the same, nobody here minds its end.
             _ if share.empty => Stand::Away,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Config, Effect, Event, Facts, Machine};
-use crate::backend::{Abilities, Addresses, ReplicaId, Seen};
+use crate::backend::{Abilities, Addresses, Failure, FailureKind, ReplicaId, Seen};
 use crate::lifecycle::consent::{Order, Stand, Word};
 use crate::lifecycle::fixtures;
 use crate::lifecycle::status::StateName;
@@ -209,6 +209,21 @@ fn what_is_pinned_refuses_even_an_operators_sleep() {
     s.tell(Event::Pin);
     assert_eq!(s.close(8, true), [Word::Wanted(8)]);
     assert_eq!(s.state(), StateName::Ready);
+}
+
+#[test]
+fn a_failure_is_told_whole_before_its_replicas_may_go() {
+    let mut s = Shared::new();
+    s.order(Order::Open);
+    s.tell(Event::Demand);
+    let id = s.wanted[0];
+    s.words.clear();
+    let (public, detail) = ("The service exited.".to_owned(), "exit status 3".to_owned());
+    let failure = Failure { kind: FailureKind::Exited, public, detail, log_tail: Vec::new(), permanent: false };
+    s.tell(Event::Seen(Seen::Ending(id, failure.clone())));
+    assert_eq!((s.state(), s.words.as_slice()), (StateName::Failed, &[][..]), "it may not go yet");
+    s.tell(Event::Seen(Seen::Ended(id, failure)));
+    assert_eq!(s.words, [Word::Stand(Stand::Idle)]);
 }
 
 #[test]
