@@ -14,6 +14,7 @@ mod descriptors;
 pub mod landscape;
 pub mod lifecycle;
 pub mod listen;
+mod moment;
 mod netlink;
 pub mod observe;
 pub mod private;

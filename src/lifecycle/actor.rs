@@ -23,6 +23,7 @@ use super::service::{Refusal, Service};
 use super::signals;
 use super::status::{Snapshot, StateName};
 use crate::backend::{Backend, LogQuery, ReplicaId};
+use crate::moment::until;
 use crate::observe::stats::{ColdStart, Phase};
 use crate::probe::Prober;
 pub(super) use first::First;
@@ -136,19 +137,13 @@ impl Actor {
         self.begin(first).await;
         while !self.over {
             let deadline = self.deadline();
-            let sleep = async {
-                match deadline {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 input = self.inbox.recv() => match input {
                     Some(input) => self.input(input),
                     None => return,
                 },
                 () = self.service.signals.raised() => self.signalled(),
-                () = sleep => self.tick(),
+                () = until(deadline) => self.tick(),
             }
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::core::{Core, Declared, Effect, Event, Problem};
 use super::link::State;
@@ -18,6 +18,7 @@ use super::{logs, stuck, trouble};
 use crate::backend::{Found, ReplicaId, Seen, Want};
 use crate::config::settings::Attach;
 use crate::landscape::ServiceKey;
+use crate::moment::until;
 
 /// Lines that tell of an end.
 const TAIL: usize = 20;
@@ -106,18 +107,18 @@ impl Keeper {
                     Some(word) => word,
                     None => return,
                 },
-                () = due(self.timers.again) => {
+                () = until(self.timers.again) => {
                     self.timers.again = None;
                     Word::Event(Event::Retry)
                 }
-                () = due(self.timers.patience) => {
+                () = until(self.timers.patience) => {
                     self.timers.patience = None;
                     match &self.timers.lost {
                         Some((_, why)) => Word::Event(Event::Unreachable(trouble::unreachable(why))),
                         None => continue,
                     }
                 }
-                () = due(self.timers.overdue) => {
+                () = until(self.timers.overdue) => {
                     self.timers.overdue = None;
                     Word::Event(Event::Overdue)
                 }
@@ -126,7 +127,7 @@ impl Keeper {
                     tracing::warn!(service = %self.key, pod, "takes long to end: it is left to the cluster");
                     Word::Event(Event::Late(pod))
                 }
-                () = due(self.timers.slow) => {
+                () = until(self.timers.slow) => {
                     self.timers.slow = None;
                     self.ask_about_starts();
                     continue;
@@ -364,22 +365,11 @@ impl Keeper {
     }
 }
 
-async fn due(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// The pod that is due first, when it is.
 async fn first(due: &BTreeMap<String, Instant>) -> String {
-    match due.iter().min_by_key(|(_, at)| **at) {
-        Some((pod, at)) => {
-            sleep_until(*at).await;
-            pod.clone()
-        }
-        None => std::future::pending().await,
-    }
+    let first = due.iter().min_by_key(|(_, at)| **at);
+    until(first.map(|(_, at)| *at)).await;
+    first.map(|(pod, _)| pod.clone()).unwrap_or_default()
 }
 
 fn tell(answers: &mpsc::WeakUnboundedSender<Word>, event: Event) {

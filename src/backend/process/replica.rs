@@ -17,6 +17,7 @@ use super::room::{Entry, Known, Room, Target};
 use super::{environment, failure, leftover, paths, runnable};
 use crate::backend::{Failure, FailureKind, Goal, Progress, ReplicaId, Seen, Want};
 use crate::landscape::{ServiceKey, ServiceSpec, Step, Workload};
+use crate::moment::until;
 
 /// Notes what is wanted of a service; its replicas' tasks do it.
 pub(super) fn apply(room: &Arc<Room>, want: Want) {
@@ -78,13 +79,6 @@ pub(super) fn spawn(
 
 /// Beyond a stop's grace, until something is taken to be wrong.
 const OVERDUE: Duration = Duration::from_secs(3);
-
-async fn overdue(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
 
 /// How a conversation ended.
 enum End {
@@ -256,7 +250,7 @@ impl Task {
                     }
                     None => break Err(None),
                 },
-                () = overdue(stop_by) => {
+                () = until(stop_by) => {
                     stop_by = Some(Instant::now() + OVERDUE);
                     if let Some(reason) = self.unresponsive(&meta).await {
                         break Err(Some(reason));

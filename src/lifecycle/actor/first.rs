@@ -10,6 +10,7 @@ use crate::backend::{Found, Seen};
 use crate::lifecycle::consent::Word;
 use crate::lifecycle::machine::Event;
 use crate::lifecycle::service::Refusal;
+use crate::moment::until;
 
 /// When who was not waited for may try again: an engine that is back is found sooner.
 const COME_BACK: Duration = Duration::from_secs(2);
@@ -83,13 +84,6 @@ impl Actor {
         for input in later {
             self.input(input);
         }
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 

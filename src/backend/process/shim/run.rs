@@ -15,6 +15,7 @@ use super::state::Replica;
 use crate::backend::process::paths::{META, write_whole};
 use crate::backend::process::procfs::Identity;
 use crate::backend::process::protocol::{Command, Outcome, ShimSpec};
+use crate::moment::until;
 
 /// Runs the replica to its end and removes what it had in `state`.
 /// `problems`: what went wrong already, and is to be told.
@@ -95,13 +96,6 @@ struct AbortOnDrop(tokio::task::JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 
