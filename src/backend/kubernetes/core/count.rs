@@ -96,7 +96,6 @@ impl Core {
         if count > 0 && self.number_is(count) && self.count() == count {
             (self.asked, self.unanswered) = (Some(count), None);
         }
-        self.agreed = Some(count).filter(|n| *n > 0).or(self.agreed);
         self.see(Seen::Scaled(count));
     }
 

@@ -219,8 +219,6 @@ pub struct Core {
     target: Option<u32>,
     /// This count was told to be somebody else's, and is not wanted yet.
     unanswered: Option<u32>,
-    /// What somebody else last set it to, beside nothing: it holds until the configuration says another one.
-    agreed: Option<u32>,
     /// A write of this count got no answer: it may have been done.
     attempted: Option<u32>,
     /// The count has been made smaller or the template another one, and not all that is wanted is ready yet.
@@ -262,7 +260,6 @@ impl Core {
             asked: None,
             target: None,
             unanswered: None,
-            agreed: None,
             attempted: None,
             shrunk: false,
             before: None,
@@ -304,10 +301,6 @@ impl Core {
     fn note(&mut self, event: Event) {
         match event {
             Event::Declared(declared) => {
-                let replicas = |d: &Option<Declared>| d.as_ref().map(|d| d.spec.replicas);
-                if replicas(&declared) != replicas(&self.declared) {
-                    self.agreed = None;
-                }
                 self.left = false;
                 self.declare(declared);
             }
@@ -381,6 +374,11 @@ impl Core {
 
     fn there(&self) -> Option<&Workload> {
         self.workload.as_ref().and_then(Option::as_ref)
+    }
+
+    /// What the workload makes pods of.
+    fn made(&self) -> Option<&RunDigest> {
+        self.there()?.template.as_ref().map(|template| &template.digest)
     }
 
     fn pod(&self, name: &str) -> Option<&Pod> {

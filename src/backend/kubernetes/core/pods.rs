@@ -189,8 +189,8 @@ impl Core {
 
     /// Whether the workload makes pods for such a replica.
     fn is_template(&self, replica: &Replica) -> bool {
-        let template = self.there().and_then(|there| there.template.as_ref()).map(|t| &t.digest);
-        self.attached || (template.is_some() && template == replica.digest.as_ref())
+        let made = self.made();
+        self.attached || (made.is_some() && made == replica.digest.as_ref())
     }
 
     /// Whether pods that are free may be given away: what was there before the last write may be about to go,
@@ -204,14 +204,17 @@ impl Core {
 
     /// Which pods have been given away, and whether that is only for want of such as were asked for.
     fn taken(&self) -> BTreeMap<String, bool> {
-        let lent = |r: &Replica, name: &str| !self.attached && self.pod(name).is_some_and(|p| p.digest != r.digest);
-        let given = self.ids.values().filter_map(|r| r.pod.clone().map(|pod| (lent(r, &pod), pod)));
+        let given = self.ids.values().filter_map(|r| r.pod.clone().map(|pod| (self.is_lent(r, &pod), pod)));
         let leaving = self.leaving.values().filter_map(|l| Some((false, l.pod.clone()?)));
         let mut taken = BTreeMap::new();
         for (lent, pod) in given.chain(leaving) {
             *taken.entry(pod).or_insert(true) &= lent;
         }
         taken
+    }
+
+    fn is_lent(&self, replica: &Replica, pod: &str) -> bool {
+        !self.attached && self.pod(pod).is_some_and(|p| p.digest != replica.digest)
     }
 
     /// Another router, of a newer or older configuration, had the last word on what pods run. Until both
@@ -232,8 +235,7 @@ impl Core {
     }
 
     fn fits(&self, pod: &Pod, id: ReplicaId) -> bool {
-        let made = || self.there().and_then(|there| there.template.as_ref()).map(|t| &t.digest);
-        let lends = |r: &Replica| self.borrows(r) && made() == pod.digest.as_ref();
+        let lends = |r: &Replica| self.borrows(r) && self.made() == pod.digest.as_ref();
         self.attached || self.ids.get(&id).is_some_and(|r| r.digest == pod.digest || lends(r))
     }
 
@@ -263,8 +265,7 @@ impl Core {
         let Some(replica) = self.ids.get_mut(&id) else { return };
         (replica.pod, replica.ends) = (Some(name.clone()), ends);
         replica.forget();
-        let lent =
-            !self.attached && self.pod(&name).is_some_and(|p| self.ids.get(&id).is_some_and(|r| p.digest != r.digest));
+        let lent = self.ids.get(&id).is_some_and(|r| self.is_lent(r, &name));
         taken.insert(name.clone(), lent);
         if !self.attached && marked != Some(id) {
             self.effects.push(Effect::Mark { pod: name, id });

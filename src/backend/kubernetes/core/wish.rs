@@ -55,7 +55,7 @@ impl Core {
 
     /// Where others use the pods, too, one that is not wanted here for a while is replaced, and no more.
     fn kept(&self, count: u32) -> u32 {
-        let usual = self.agreed.or(self.declared.as_ref().map(|d| d.spec.replicas)).unwrap_or_default();
+        let usual = self.number.filter(|_| !self.left).unwrap_or_default();
         match self.heading() {
             Some(heading) if self.shared && count > 0 => count.max(heading.min(usual)),
             _ => count,

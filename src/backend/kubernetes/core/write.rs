@@ -82,7 +82,7 @@ impl Core {
                 Some(spec)
             }
             (Some((spec, digest)), declared, Some(there)) => {
-                let other = there.template.as_ref().map(|t| &t.digest) != Some(&digest) || there.holds != holds;
+                let other = self.made() != Some(&digest) || there.holds != holds;
                 let news = said.runs(self.shared, &digest, holds);
                 // What changed beside the specification is for what is started from now on.
                 let settings = off
