@@ -271,6 +271,11 @@ impl World {
         self.later.push((self.now + wait, id, life, what));
     }
 
+    /// The routers that are told of what changes.
+    fn watching(&self) -> Vec<u64> {
+        self.routers.keys().copied().filter(|id| self.reaches(*id)).collect()
+    }
+
     fn reaches(&self, id: u64) -> bool {
         !self.away && self.routers.get(&id).is_some_and(|r| !r.cut)
     }
@@ -345,10 +350,7 @@ impl World {
             r.renewed = Some(self.now);
         }
         self.check_marks(&write.content);
-        for id in self.routers.keys().copied().collect::<Vec<_>>() {
-            if !self.reaches(id) {
-                continue;
-            }
+        for id in self.watching() {
             let at = self.now + self.delay();
             let Some(r) = self.routers.get_mut(&id) else { continue };
             let at = r.watch.back().map_or(at, |(last, _)| at.max(*last));
@@ -457,10 +459,7 @@ impl World {
         self.store.version += 1;
         let version = self.store.version;
         self.store.counts.insert(key.clone(), (count, version));
-        for id in self.routers.keys().copied().collect::<Vec<_>>() {
-            if !self.reaches(id) {
-                continue;
-            }
+        for id in self.watching() {
             let at = self.now + self.delay();
             let Some(r) = self.routers.get_mut(&id) else { continue };
             let at = r.scales.back().map_or(at, |(last, ..)| at.max(*last));

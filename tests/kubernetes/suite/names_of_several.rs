@@ -1,7 +1,6 @@
 //! Names with two routers: they lead to both, and to none that is gone.
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::names::{ask_at, leads, slices};
@@ -61,9 +60,8 @@ impl Two {
 }
 
 fn launch(rig: &Rig, n: usize, arguments: &[&str]) -> Router {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_landscape-router"));
-    command.args(["run", "--config"]).arg(rig.site.path().join(PLACES[n].0)).args(arguments).env("POD_IP", PLACES[n].1);
-    Router::surround(&mut command, &rig.site);
+    let mut command = rig.command(PLACES[n].0);
+    command.args(arguments).env("POD_IP", PLACES[n].1);
     Router::launch(command)
 }
 

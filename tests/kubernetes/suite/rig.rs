@@ -34,6 +34,11 @@ pub fn ci(services: &[String]) -> String {
     format!("schemaVersion: v0.4\nrun:\n{}", services.concat())
 }
 
+/// What a router says of itself as one of several.
+pub fn cluster(router: &Router) -> Value {
+    router.api("landscapes")["router"]["cluster"].clone()
+}
+
 impl Rig {
     /// A site in a namespace of its own. `settings` are further lines of router.yaml.
     pub fn new(settings: &str, ci: &str) -> Self {
@@ -62,10 +67,22 @@ impl Rig {
 
     /// A router with a configuration of its own, beside others.
     pub fn router(&self, file: &str) -> Router {
+        Router::launch(self.command(file))
+    }
+
+    /// The command that starts it.
+    pub fn command(&self, file: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_landscape-router"));
         command.args(["run", "--config"]).arg(self.site.path().join(file));
         Router::surround(&mut command, &self.site);
-        Router::launch(command)
+        command
+    }
+
+    /// Waits until a router knows of so many, itself among them.
+    pub fn await_routers(&self, router: &Router, count: usize) {
+        self.eventually("each other", router, || {
+            cluster(router)["routers"].as_array().is_some_and(|routers| routers.len() == count)
+        });
     }
 
     /// What marks the objects of a service.

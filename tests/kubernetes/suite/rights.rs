@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -106,17 +105,13 @@ fn two_routers_get_along_with_their_roles() {
     rig.site.write("router.yaml", &(rig.router_yaml(SETTINGS, &named) + &attach));
     rig.site.write("second.yaml", &(rig.router_yaml(&format!("{SETTINGS}state: second\n"), &named) + &attach));
     let launch = |file: &str, address: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_landscape-router"));
-        Router::surround(&mut command, &rig.site);
-        command.arg("run").arg("--config").arg(rig.site.path().join(file)).env("POD_IP", address);
+        let mut command = rig.command(file);
+        command.env("POD_IP", address);
         Router::launch(command)
     };
     let (one, two) = (launch("router.yaml", "127.0.0.1"), launch("second.yaml", "127.0.0.2"));
     for router in [&one, &two] {
-        rig.eventually("each other", router, || {
-            let told = router.api("landscapes")["router"]["cluster"]["routers"].clone();
-            told.as_array().is_some_and(|r| r.len() == 2)
-        });
+        rig.await_routers(router, 2);
     }
     // Waking, a failure that is explained, what an application wrote, a pod that is replaced.
     assert_eq!(two.shop("/").status, 200, "{}\n{}", rig.town.tell(), two.log());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use super::rig::{Rig, ci, service};
+use super::rig::{Rig, ci, cluster, service};
 use crate::fixture::object::Object;
 use crate::need_a_server_to_stop;
 use crate::support::{Load, Router};
@@ -36,9 +36,7 @@ impl Two {
         let routers: Vec<Router> = ["router.yaml", "second.yaml"].map(|file| rig.router(file)).into();
         rig.await_deployment("web");
         for router in &routers {
-            rig.eventually("each other", router, || {
-                cluster(router)["routers"].as_array().is_some_and(|r| r.len() == 2)
-            });
+            rig.await_routers(router, 2);
         }
         Self { rig, routers }
     }
@@ -81,10 +79,6 @@ fn unharmed(load: Load, router: &Router) {
     load.await_more(50);
     let (_, failures) = load.stop();
     assert!(failures.is_empty(), "{failures:?}\n{}", router.log());
-}
-
-fn cluster(router: &Router) -> serde_json::Value {
-    router.api("landscapes")["router"]["cluster"].clone()
 }
 
 /// What a router calls its replicas.

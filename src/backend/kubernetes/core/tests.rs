@@ -16,10 +16,7 @@ fn a_declared_service_is_there_and_off() {
 
 #[test]
 fn up_and_down_is_one_write_each() {
-    let mut world = World::own();
-    world.resize(3);
-    world.start();
-    world.quiet();
+    let mut world = World::own().up(3);
     world.check_at_rest();
     assert_eq!((world.applies, world.scales, world.pods.len()), (1, 1, 3));
     world.stop();
@@ -113,10 +110,7 @@ fn the_next_router_waits_for_a_pod_that_takes_long_no_longer_either() {
 
 #[test]
 fn a_change_holds_the_old_pods_until_the_last_is_replaced() {
-    let mut world = World::own();
-    world.resize(2);
-    world.start();
-    world.quiet();
+    let mut world = World::own().up(2);
     world.roll(2);
     world.quiet();
     world.check_at_rest();
@@ -155,10 +149,7 @@ fn a_change_that_fails_leaves_the_old_one_in_place() {
 
 #[test]
 fn what_another_router_has_made_of_it_serves_until_this_one_reads_the_same() {
-    let mut world = World::shared();
-    world.resize(2);
-    world.start();
-    world.quiet();
+    let mut world = World::shared().up(2);
     world.roll_outside(2);
     world.quiet();
     let pods: Vec<_> = world.pods.keys().cloned().collect();
@@ -173,10 +164,7 @@ fn what_another_router_has_made_of_it_serves_until_this_one_reads_the_same() {
 
 #[test]
 fn what_is_left_of_a_wish_does_not_undo_what_all_routers_have_agreed_upon() {
-    let mut world = World::shared();
-    world.resize(2);
-    world.start();
-    world.quiet();
+    let mut world = World::shared().up(2);
     world.gives_up = true;
     world.scale_outside(0);
     // The end of one pod is seen, and then that all should go; and one is still wanted.
@@ -192,10 +180,7 @@ fn what_is_left_of_a_wish_does_not_undo_what_all_routers_have_agreed_upon() {
 #[test]
 fn what_was_started_anew_before_a_person_was_heard_is_not_wanted() {
     for attached in [false, true] {
-        let mut world = if attached { World::attached(2) } else { World::shared() };
-        world.resize(2);
-        world.start();
-        world.quiet();
+        let mut world = if attached { World::attached(2) } else { World::shared() }.up(2);
         world.scale_outside(0);
         // Pods are seen to end, and replicas are started in their place; then the reason is seen.
         let ends = [Step::Deployments, Step::Sets, Step::PodView, Step::PodView, Step::WorkloadView];
@@ -225,10 +210,7 @@ fn what_another_router_was_faster_to_want_is_no_news() {
 #[test]
 fn what_is_woken_while_its_pods_are_on_their_way_out_loses_nothing() {
     for attached in [false, true] {
-        let mut world = if attached { World::attached(2) } else { World::shared() };
-        world.resize(2);
-        world.start();
-        world.quiet();
+        let mut world = if attached { World::attached(2) } else { World::shared() }.up(2);
         world.scale_outside(0);
         world.step(Step::WorkloadView);
         world.stop();
@@ -241,10 +223,7 @@ fn what_is_woken_while_its_pods_are_on_their_way_out_loses_nothing() {
 
 #[test]
 fn pods_that_two_routers_have_numbered_are_a_replica_each_to_the_next() {
-    let mut world = World::shared();
-    world.resize(2);
-    world.start();
-    world.quiet();
+    let mut world = World::shared().up(2);
     let pods = world.served();
     world.number_all(0);
     world.reborn();
@@ -269,10 +248,7 @@ fn who_is_behind_another_router_wakes_what_that_one_has_made() {
 
 #[test]
 fn another_in_its_place_comes_up_beside_it() {
-    let mut world = World::own();
-    world.resize(2);
-    world.start();
-    world.quiet();
+    let mut world = World::own().up(2);
     let before: Vec<_> = world.pods.keys().cloned().collect();
     world.restart();
     world.quiet();
@@ -283,10 +259,7 @@ fn another_in_its_place_comes_up_beside_it() {
 
 #[test]
 fn fewer_are_those_that_are_wanted_least() {
-    let mut world = World::own();
-    world.resize(3);
-    world.start();
-    world.quiet();
+    let mut world = World::own().up(3);
     world.resize(2);
     world.quiet();
     world.check_at_rest();
@@ -514,10 +487,7 @@ fn what_left_the_configuration_is_removed_when_it_is_off() {
 
 #[test]
 fn the_next_router_finds_what_this_one_left() {
-    let mut world = World::own();
-    world.resize(3);
-    world.start();
-    world.quiet();
+    let mut world = World::own().up(3);
     let (scales, applies) = (world.scales, world.applies);
     world.reborn();
     world.quiet();
@@ -527,10 +497,7 @@ fn the_next_router_finds_what_this_one_left() {
 
 #[test]
 fn an_attached_workload_is_switched_off_and_on_to_what_it_was() {
-    let mut world = World::attached(0);
-    world.resize(1);
-    world.start();
-    world.quiet();
+    let mut world = World::attached(0).up(1);
     assert_eq!((world.count(), world.scales), (Some(1), 1));
     world.scale_outside(3);
     world.quiet();

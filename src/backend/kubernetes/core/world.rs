@@ -169,6 +169,14 @@ impl World {
         world
     }
 
+    /// With so many replicas, that run.
+    pub fn up(mut self, replicas: u32) -> Self {
+        self.resize(replicas);
+        self.start();
+        self.quiet();
+        self
+    }
+
     /// A workload that is there already, with so many replicas.
     pub fn attached(count: u32) -> Self {
         let mut world = Self::new(true);
