@@ -159,13 +159,15 @@ impl Backends {
         }
     }
 
+    /// Whether no other router is there, as far as is known.
+    pub fn is_alone(&self) -> bool {
+        self.routers().is_none_or(Routers::is_alone)
+    }
+
     /// What the last router leaves behind is nobody's: it may end with it.
     pub fn leave_nothing(&self, settings: &Settings) {
-        let kubernetes = self.kubernetes.lock().clone();
-        let alone = self.routers().is_none_or(Routers::is_alone);
-        if let Some(kubernetes) =
-            kubernetes.filter(|_| alone && Self::end_with_router(BackendKind::Kubernetes, settings))
-        {
+        let ends = self.is_alone() && Self::end_with_router(BackendKind::Kubernetes, settings);
+        if let Some(kubernetes) = self.kubernetes.lock().as_ref().filter(|_| ends) {
             kubernetes.alone();
         }
     }

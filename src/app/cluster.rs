@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::backend::kubernetes::connect::connect;
 use crate::backend::kubernetes::names;
-use crate::cluster::{Cluster, ClusterOptions, ClusterStatus, Members, Workload, WorkloadKind};
+use crate::cluster::{Cluster, ClusterOptions, ClusterStatus, Members, Workload};
 use crate::config::settings::{AttachKind, BackendKind, KubernetesSettings, Policy, Settings};
 use crate::landscape::ServiceKey;
 use crate::lifecycle::Lifecycle;
@@ -114,21 +114,13 @@ fn workloads(settings: &Settings) -> Workloads {
 fn workload(key: &ServiceKey, policy: &Policy, instance: &str) -> Workload {
     let Some(attach) = &policy.attach else {
         return Workload {
-            kind: WorkloadKind::Deployment,
+            kind: AttachKind::Deployment,
             namespace: None,
             name: names::workload(key),
             instance: Some(instance.to_owned()),
         };
     };
-    Workload {
-        kind: match attach.kind {
-            AttachKind::Deployment => WorkloadKind::Deployment,
-            AttachKind::StatefulSet => WorkloadKind::StatefulSet,
-        },
-        namespace: attach.namespace.clone(),
-        name: attach.name.clone(),
-        instance: None,
-    }
+    Workload { kind: attach.kind, namespace: attach.namespace.clone(), name: attach.name.clone(), instance: None }
 }
 
 /// A name that no other router of the installation has: the pod's, or the machine's and a few random letters.
@@ -160,12 +152,12 @@ mod tests {
     fn a_service_is_its_own_deployment_or_what_it_is_attached_to() {
         let key = ServiceKey::new("4711", "web");
         let own = workload(&key, &fixtures::policy(), "lr");
-        assert_eq!((own.kind, own.namespace, &*own.name), (WorkloadKind::Deployment, None, "ws-server-4711-web"));
+        assert_eq!((own.kind, own.namespace, &*own.name), (AttachKind::Deployment, None, "ws-server-4711-web"));
         let attach = Attach { kind: AttachKind::StatefulSet, name: "db".into(), namespace: Some("there".into()) };
         let other = workload(&key, &Policy { attach: Some(attach), ..fixtures::policy() }, "lr");
         assert_eq!(
             (other.kind, other.namespace.as_deref(), &*other.name),
-            (WorkloadKind::StatefulSet, Some("there"), "db")
+            (AttachKind::StatefulSet, Some("there"), "db")
         );
     }
 

@@ -44,7 +44,7 @@ use crate::proxy::{PrivatePorts, Rules, Shared, Snapshot, Targets};
 use crate::route::Table;
 
 use backends::Backends;
-use cluster::{Routers, Seat};
+use cluster::Seat;
 use router::Router;
 use signals::{Signal, Signals};
 use standing::Standing;
@@ -292,7 +292,7 @@ impl Running {
         let orderly = async {
             // First, for nobody can be led to a port that is closed, or to a life that has ended.
             if let Some(names) = &router.names {
-                names.end(router.backends.routers().is_none_or(Routers::is_alone)).await;
+                names.end(router.backends.is_alone()).await;
             }
             router.backends.leave_nothing(&settings);
             let stops = |kind| Backends::end_with_router(kind, &settings);

@@ -92,7 +92,7 @@ impl Model for Router {
             version: env!("CARGO_PKG_VERSION"),
             started: self.stats.started(),
             config: self.health.lock().clone(),
-            cluster: self.backends.routers().map(|routers| routers.status()),
+            cluster: self.cluster(),
         }
     }
 

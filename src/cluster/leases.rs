@@ -20,7 +20,7 @@ use crate::backend::kubernetes::names;
 
 /// What a Lease of ours says beside its holder.
 const NOTE: &str = "landscape-router/cluster";
-/// A write without an answer for so long is given up.
+/// A call without an answer for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A watch is asked for anew after so long, in seconds.
 const WATCH: u32 = 290;
@@ -64,15 +64,14 @@ impl Leases {
         let selector = names::selector(&self.instance);
         let asked = Instant::now();
         let params = ListParams::default().labels(&selector);
-        let list = tokio::time::timeout(PATIENCE, self.api.list(&params)).await.map_err(|_| late())??;
+        let list = within(self.api.list(&params)).await?;
         let mut version = list.metadata.resource_version.clone().unwrap_or_default();
         let items = list.items.iter().filter_map(item).collect();
         drop(to.send(News::Listed { items, version: number(&version), asked }));
         *wait = WAIT.0;
         loop {
             let params = WatchParams::default().labels(&selector).timeout(WATCH);
-            let stream =
-                tokio::time::timeout(PATIENCE, self.api.watch(&params, &version)).await.map_err(|_| late())??;
+            let stream = within(self.api.watch(&params, &version)).await?;
             let mut stream = std::pin::pin!(stream);
             // Our own renewal comes back by it: one that is silent for longer is dead.
             let silence = super::Timing::default().lease;
@@ -108,7 +107,7 @@ impl Leases {
 
     /// Carries a write out; the new version.
     pub async fn write(&self, write: &Write) -> Result<u64, Trouble> {
-        match tokio::time::timeout(PATIENCE, self.try_to(write)).await.unwrap_or_else(|_| Err(late())) {
+        match within(self.try_to(write)).await {
             Ok(version) => {
                 self.told.store(false, Ordering::Relaxed);
                 Ok(version)
@@ -149,12 +148,11 @@ impl Leases {
     }
 
     fn lease(&self, name: &str, content: &Content) -> Lease {
-        let labels = [(names::MANAGED_BY, names::MANAGER), (names::INSTANCE, &names::label_value(&self.instance))];
         let note = content.note.clone().map(|note| [(NOTE.to_owned(), note)].into());
         Lease {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
-                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+                labels: Some(names::installation_labels(&self.instance)),
                 annotations: note,
                 ..ObjectMeta::default()
             },
@@ -169,7 +167,7 @@ impl Leases {
 
     /// What the Lease of this name says now.
     pub async fn read(&self, name: &str) -> Result<Option<Content>, kube::Error> {
-        let lease = tokio::time::timeout(PATIENCE, self.api.get_opt(name)).await.map_err(|_| late())??;
+        let lease = within(self.api.get_opt(name)).await?;
         Ok(lease.as_ref().and_then(item).map(|item| item.content))
     }
 }
@@ -193,7 +191,12 @@ fn number(version: &str) -> u64 {
     version.parse().unwrap_or_default()
 }
 
+/// A call, which is given up when it takes too long.
+pub(super) async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(late()))
+}
+
 /// No answer in time.
-pub(super) fn late() -> kube::Error {
+fn late() -> kube::Error {
     kube::Error::Service(Box::new(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time")))
 }

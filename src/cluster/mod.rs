@@ -23,4 +23,4 @@ pub mod view;
 pub use self::core::Timing;
 pub use driver::{Cluster, ClusterOptions, ClusterStatus, Connect, FindWorkload, Tell};
 pub use members::Members;
-pub use scale::{Workload, WorkloadKind};
+pub use scale::Workload;

@@ -5,28 +5,27 @@
 //! another version, because nobody wakes a service before it has been scaled to nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v1::Scale;
+use kube::Resource;
 use kube::api::{Api, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
 use serde_json::json;
 
 use super::core::Scaled;
-use super::leases::{Leases, late};
+use super::leases::{Leases, within};
 use super::object::{Phase, read_marks};
 use crate::backend::kubernetes::names;
+use crate::config::settings::AttachKind;
 use crate::landscape::ServiceKey;
 use crate::lifecycle::consent::Token;
-
-/// A step without an answer for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a service is in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// A Deployment or a StatefulSet.
-    pub kind: WorkloadKind,
+    pub kind: AttachKind,
     /// Where it is; `None`: where the Leases are.
     pub namespace: Option<String>,
     /// Its name.
@@ -40,17 +39,9 @@ impl Workload {
     fn is(&self, scale: &Scale) -> bool {
         let Some(instance) = &self.instance else { return true };
         let selector = scale.status.as_ref().and_then(|s| s.selector.as_deref()).unwrap_or_default();
-        names::selector(instance).split(',').all(|mark| selector.split(',').any(|one| one == mark))
+        let wanted = names::in_words(&names::installation_labels(instance));
+        wanted.iter().all(|label| selector.split(',').any(|one| one == label))
     }
-}
-
-/// What has a number of replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkloadKind {
-    /// `apps/v1` Deployment.
-    Deployment,
-    /// `apps/v1` StatefulSet.
-    StatefulSet,
 }
 
 /// Where the cluster and the marks are.
@@ -116,37 +107,31 @@ impl Place {
         }
     }
 
-    async fn get(&self, Workload { kind, namespace, name, .. }: &Workload) -> Result<Scale, kube::Error> {
-        let namespace = namespace.as_ref().unwrap_or(&self.namespace);
-        let client = self.client.clone();
-        let reading = async {
-            match kind {
-                WorkloadKind::Deployment => Api::<Deployment>::namespaced(client, namespace).get_scale(name).await,
-                WorkloadKind::StatefulSet => Api::<StatefulSet>::namespaced(client, namespace).get_scale(name).await,
+    async fn get(&self, workload: &Workload) -> kube::Result<Scale> {
+        let name = &workload.name;
+        within(async {
+            match workload.kind {
+                AttachKind::Deployment => self.api::<Deployment>(workload).get_scale(name).await,
+                AttachKind::StatefulSet => self.api::<StatefulSet>(workload).get_scale(name).await,
             }
-        };
-        tokio::time::timeout(PATIENCE, reading).await.map_err(|_| late())?
+        })
+        .await
     }
 
-    async fn set(
-        &self,
-        Workload { kind, namespace, name, .. }: &Workload,
-        patch: &Patch<serde_json::Value>,
-    ) -> Result<Scale, kube::Error> {
+    async fn set(&self, workload: &Workload, patch: &Patch<serde_json::Value>) -> kube::Result<Scale> {
         let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
-        let namespace = namespace.as_ref().unwrap_or(&self.namespace);
-        let client = self.client.clone();
-        let writing = async {
-            match kind {
-                WorkloadKind::Deployment => {
-                    Api::<Deployment>::namespaced(client, namespace).patch_scale(name, &params, patch).await
-                }
-                WorkloadKind::StatefulSet => {
-                    Api::<StatefulSet>::namespaced(client, namespace).patch_scale(name, &params, patch).await
-                }
+        let name = &workload.name;
+        within(async {
+            match workload.kind {
+                AttachKind::Deployment => self.api::<Deployment>(workload).patch_scale(name, &params, patch).await,
+                AttachKind::StatefulSet => self.api::<StatefulSet>(workload).patch_scale(name, &params, patch).await,
             }
-        };
-        tokio::time::timeout(PATIENCE, writing).await.map_err(|_| late())?
+        })
+        .await
+    }
+
+    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, workload: &Workload) -> Api<K> {
+        Api::namespaced(self.client.clone(), workload.namespace.as_ref().unwrap_or(&self.namespace))
     }
 }
 
@@ -163,7 +148,7 @@ mod tests {
             ..Default::default()
         };
         let own = Workload {
-            kind: WorkloadKind::Deployment,
+            kind: AttachKind::Deployment,
             namespace: None,
             name: "ws-server-4711-web".into(),
             instance: Some("lr".into()),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landscape_router::cluster::{Cluster, ClusterOptions, ClusterStatus, Workload, WorkloadKind};
+use landscape_router::cluster::{Cluster, ClusterOptions, ClusterStatus, Workload};
+use landscape_router::config::settings::AttachKind;
 use landscape_router::landscape::ServiceKey;
 use landscape_router::lifecycle::consent::{Order, Stand, Word};
 use parking_lot::Mutex;
@@ -44,7 +45,7 @@ impl Router {
                 identity: identity.to_owned(),
                 workload: Box::new(|key| {
                     Some(Workload {
-                        kind: WorkloadKind::Deployment,
+                        kind: AttachKind::Deployment,
                         namespace: None,
                         name: key.service.to_string(),
                         instance: None,

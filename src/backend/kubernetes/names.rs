@@ -79,9 +79,16 @@ pub fn slice(service: &str, family: &str, router: &str) -> String {
     fitted(&text, &text, LONGEST_SUBDOMAIN, is_plain)
 }
 
+/// What marks everything of an installation.
+pub fn installation_labels(instance: &str) -> BTreeMap<String, String> {
+    [(MANAGED_BY, MANAGER), (INSTANCE, instance)].map(|(k, v)| (k.to_owned(), label_value(v))).into()
+}
+
 /// What marks everything of a landscape.
 pub fn landscape_labels(instance: &str, id: &str) -> BTreeMap<String, String> {
-    [(MANAGED_BY, MANAGER), (INSTANCE, instance), (LANDSCAPE, id)].map(|(k, v)| (k.to_owned(), label_value(v))).into()
+    let mut labels = installation_labels(instance);
+    labels.insert(LANDSCAPE.into(), label_value(id));
+    labels
 }
 
 /// What marks everything of a service; a Deployment selects its pods by it.
@@ -100,17 +107,22 @@ pub fn pod_labels(instance: &str, key: &ServiceKey, digest: &RunDigest) -> BTree
 
 /// The selector that finds everything of an installation, for list and watch.
 pub fn selector(instance: &str) -> String {
-    format!("{MANAGED_BY}={MANAGER},{INSTANCE}={}", label_value(instance))
+    in_words(&installation_labels(instance)).join(",")
 }
 
-/// What marks everything of an installation.
-pub fn marks(instance: &str) -> [(&'static str, String); 2] {
-    [(MANAGED_BY, label_value(MANAGER)), (INSTANCE, label_value(instance))]
+/// Labels as people and selectors write them: `key=value`.
+pub fn in_words(labels: &BTreeMap<String, String>) -> Vec<String> {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 /// Whether an object with these labels is this installation's.
 pub fn is_ours(instance: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
-    marks(instance).iter().all(|(key, value)| labels.is_some_and(|l| l.get(*key) == Some(value)))
+    carries(labels, &installation_labels(instance))
+}
+
+/// Whether all of `wanted` is among what an object has, of labels or of annotations.
+pub fn carries(has: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| has.is_some_and(|has| has.get(key) == Some(value)))
 }
 
 /// The exact names of a service.

@@ -1,6 +1,7 @@
 //! What is written to the cluster.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,17 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 type Result<T> = std::result::Result<T, Problem>;
 
 type Owner = Arc<tokio::sync::Mutex<Option<OwnerReference>>>;
+
+/// What objects of a namespace all are.
+pub(super) trait Kind:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug
+{
+}
 
 /// What is known of what was written.
 #[derive(Default)]
@@ -66,11 +78,7 @@ impl Writer {
         Place { settings: &self.settings, namespace: &self.cluster.namespace, owner }
     }
 
-    pub(super) fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
+    pub(super) fn api<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace)
     }
 
@@ -102,9 +110,8 @@ impl Writer {
         let api: Api<ConfigMap> = self.api();
         let name = names::landscape(id);
         let found = within("look for the landscape's ConfigMap", api.get_opt(&name)).await?;
-        let marks = names::landscape_labels(&self.settings.instance, id);
-        let labels = found.and_then(|f| f.metadata.labels).unwrap_or_default();
-        if marks.iter().all(|(key, value)| labels.get(key) == Some(value)) {
+        let labels = found.and_then(|f| f.metadata.labels);
+        if names::carries(labels.as_ref(), &names::landscape_labels(&self.settings.instance, id)) {
             gone(within("remove the landscape's ConfigMap", api.delete(&name, &DeleteParams::background())).await)?;
         }
         Ok(())
@@ -153,12 +160,8 @@ impl Writer {
         self.remove_ours::<Secret>(&name).await
     }
 
-    async fn remove_ours<K>(&self, name: &str) -> Result<()>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
-        let (api, kind) = (self.api::<K>(), K::kind(&K::DynamicType::default()).into_owned());
+    async fn remove_ours<K: Kind>(&self, name: &str) -> Result<()> {
+        let (api, kind) = (self.api::<K>(), K::kind(&()).into_owned());
         let found = self.find::<K>(&format!("the {kind} {name}"), name).await?;
         let Some(found) = found.filter(|f| names::is_ours(&self.settings.instance, f.metadata.labels.as_ref())) else {
             return Ok(());
@@ -170,13 +173,9 @@ impl Writer {
     }
 
     /// The metadata of an object, if it is there.
-    async fn find<K>(&self, what: &str, name: &str) -> Result<Option<PartialObjectMeta<K>>>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
+    pub(super) async fn find<K: Kind>(&self, what: &str, name: &str) -> Result<Option<PartialObjectMeta<K>>> {
         let (api, doing) = (self.api::<K>(), format!("look for {what}"));
-        if K::kind(&K::DynamicType::default()) != "Secret" {
+        if K::kind(&()) != "Secret" {
             return within(&doing, api.get_metadata_opt(name)).await;
         }
         // The router has no right to read Secrets. A patch that says nothing, and is not carried out, tells as much.
@@ -197,9 +196,9 @@ impl Writer {
         count: u32,
         first: &[String],
     ) -> Result<(u32, Version)> {
-        let cheap = json!({ "metadata": { "annotations": { DELETION_COST: "-100" } } });
         for pod in first {
-            if let Err(Problem::Refused(failure)) = self.annotate(pod, &cheap).await {
+            let cheap = json!({ DELETION_COST: "-100" });
+            if let Err(Problem::Refused(failure)) = self.annotate::<Pod>(pod, cheap).await {
                 tracing::debug!(service = %key, pod, "cannot be told to go first: {}", failure.detail);
             }
         }
@@ -232,51 +231,41 @@ impl Writer {
 
     /// Writes onto a pod which replica it is.
     pub(super) async fn mark(&self, pod: &str, id: ReplicaId) -> Result<()> {
-        self.annotate(pod, &json!({ "metadata": { "annotations": { names::REPLICA: id.to_string() } } })).await
+        self.annotate::<Pod>(pod, json!({ names::REPLICA: id.to_string() })).await
     }
 
-    async fn annotate(&self, pod: &str, patch: &serde_json::Value) -> Result<()> {
+    /// Writes onto an object, and nothing else of it.
+    pub(super) async fn annotate<K: Kind>(&self, name: &str, annotations: serde_json::Value) -> Result<()> {
         let params = PatchParams { field_manager: Some(names::MANAGER.into()), ..Default::default() };
-        let api: Api<Pod> = self.api();
-        within("write onto the pod", api.patch(pod, &params, &Patch::Merge(patch))).await.map(drop)
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+        let doing = format!("write onto the {} {name}", K::kind(&()));
+        within(&doing, self.api::<K>().patch(name, &params, &patch)).await.map(drop)
     }
 
     /// Applies what nothing is known of: it is not there, or it is ours.
-    async fn apply_new<K>(&self, object: &K) -> Result<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
+    async fn apply_new<K: Kind>(&self, object: &K) -> Result<K> {
         self.must_be_free(object).await?;
         self.apply(object).await
     }
 
     /// An object without our mark is someone else's, whatever it is called.
-    async fn must_be_free<K>(&self, object: &K) -> Result<()>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
+    async fn must_be_free<K: Kind>(&self, object: &K) -> Result<()> {
         let name = object.meta().name.as_deref().unwrap_or_default();
-        let what = format!("the {} {name}", K::kind(&K::DynamicType::default()));
+        let what = format!("the {} {name}", K::kind(&()));
         let found = self.find::<K>(&what, name).await?;
         match found {
             Some(found) if !names::is_ours(&self.settings.instance, found.metadata.labels.as_ref()) => {
-                let marks = names::marks(&self.settings.instance).map(|(key, value)| format!("{key}={value}"));
-                let failure = trouble::taken(&what, &self.cluster.namespace, &marks.join(" and "));
+                let marks = names::in_words(&names::installation_labels(&self.settings.instance)).join(" and ");
+                let failure = trouble::taken(&what, &self.cluster.namespace, &marks);
                 Err(Problem::Refused(failure))
             }
             _ => Ok(()),
         }
     }
 
-    async fn apply<K>(&self, object: &K) -> Result<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + std::fmt::Debug,
-        K::DynamicType: Default,
-    {
+    async fn apply<K: Kind>(&self, object: &K) -> Result<K> {
         let name = object.meta().name.clone().unwrap_or_default();
-        let doing = format!("apply the {} {name}", K::kind(&K::DynamicType::default()));
+        let doing = format!("apply the {} {name}", K::kind(&()));
         let params = PatchParams::apply(names::MANAGER).force();
         match within(&doing, self.api::<K>().patch(&name, &params, &Patch::Apply(object))).await {
             Err(Problem::Missing) => {

@@ -2,12 +2,11 @@
 //! them and their `state`.
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::core::Problem;
 use super::names;
-use super::objects::{Writer, within};
+use super::objects::Writer;
 use crate::backend::Failure;
 use crate::landscape::LandscapeSpec;
 
@@ -30,19 +29,15 @@ impl<'a> Note<'a> {
 
     /// Whether they have been run.
     pub async fn is_there(&self) -> Result<bool, Problem> {
-        let api = self.writer.api::<ConfigMap>();
-        let found = within("read the landscape's ConfigMap", api.get(&self.object)).await?;
-        let noted = found.metadata.annotations.as_ref().and_then(|a| a.get(names::PREPARED));
-        Ok(noted == Some(&self.digest))
+        let found = self.writer.find::<ConfigMap>("the landscape's ConfigMap", &self.object).await?;
+        let annotations = found.ok_or(Problem::Missing)?.metadata.annotations.unwrap_or_default();
+        Ok(annotations.get(names::PREPARED) == Some(&self.digest))
     }
 
     /// They have been. Not being able to note it is told: they run again then.
     pub async fn write(&self) {
-        let patch = Patch::Merge(json!({ "metadata": { "annotations": { names::PREPARED: self.digest } } }));
-        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
-        let api = self.writer.api::<ConfigMap>();
-        let patched = api.patch_metadata(&self.object, &params, &patch);
-        if let Err(problem) = within("note that `prepare` has run", patched).await {
+        let note = json!({ names::PREPARED: self.digest });
+        if let Err(problem) = self.writer.annotate::<ConfigMap>(&self.object, note).await {
             tracing::warn!(object = %self.object, "cannot note that `prepare` has run, it will again: {}", said(&problem));
         }
     }

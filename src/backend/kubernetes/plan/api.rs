@@ -74,8 +74,8 @@ impl Api<'_> {
     }
 
     fn is_ours(&self, object: &Value) -> bool {
-        let marks = [(names::MANAGED_BY, names::MANAGER), (names::INSTANCE, &names::label_value(self.instance))];
-        marks.into_iter().all(|(key, value)| object["metadata"]["labels"][key] == value)
+        let labels = &object["metadata"]["labels"];
+        names::installation_labels(self.instance).iter().all(|(key, value)| labels[key] == *value)
     }
 
     /// What applying an object would do.

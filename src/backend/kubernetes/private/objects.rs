@@ -13,7 +13,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::backend::kubernetes::names::{self, INSTANCE, MANAGED_BY, MANAGER, label_value};
+use crate::backend::kubernetes::names::{self, MANAGER, label_value};
 
 /// Annotation of a Service: its ports and a router's for them, `3000=21000 8080=21001`.
 const PORTS: &str = "landscape-router/ports";
@@ -42,9 +42,7 @@ pub struct Site {
 
 impl Site {
     fn labels(&self) -> BTreeMap<String, String> {
-        [(MANAGED_BY, MANAGER.to_owned()), (INSTANCE, label_value(&self.instance))]
-            .map(|(k, v)| (k.to_owned(), v))
-            .into()
+        names::installation_labels(&self.instance)
     }
 
     fn family(&self) -> &'static str {
@@ -53,8 +51,7 @@ impl Site {
 
     /// Whether an object is this installation's.
     pub fn is_ours(&self, metadata: &ObjectMeta) -> bool {
-        let has = |(k, v): (&String, &String)| metadata.labels.as_ref().is_some_and(|l| l.get(k) == Some(v));
-        self.labels().iter().all(has)
+        names::is_ours(&self.instance, metadata.labels.as_ref())
     }
 
     /// Whether an EndpointSlice is this router's.
@@ -205,7 +202,7 @@ pub fn is_slice(seen: &EndpointSlice, wanted: &EndpointSlice) -> bool {
 }
 
 fn has(seen: Option<&BTreeMap<String, String>>, wanted: Option<&BTreeMap<String, String>>) -> bool {
-    wanted.into_iter().flatten().all(|(k, v)| seen.is_some_and(|seen| seen.get(k) == Some(v)))
+    wanted.is_none_or(|wanted| names::carries(seen, wanted))
 }
 
 fn written(ports: &Ports) -> String {
