@@ -53,6 +53,8 @@ pub struct Want {
     pub service: ServiceKey,
     /// All that should exist.
     pub replicas: Vec<WantReplica>,
+    /// How many there are to be while it is used. An ordinal below that is not listed waits for its next start.
+    pub number: u32,
     /// From the polite signal to the kill, for those that are not listed.
     pub grace: Duration,
 }

@@ -87,7 +87,8 @@ impl Adoption {
                 if is_known(&key, kind) == Some(false) {
                     tracing::info!(service = %key, backend = ?kind, "was found running and is not configured: stopped");
                     found.lock().remove(&key);
-                    backend.apply(Want { service: key, replicas: Vec::new(), grace: Duration::from_secs(10) });
+                    let grace = Duration::from_secs(10);
+                    backend.apply(Want { service: key, replicas: Vec::new(), number: 0, grace });
                 }
             }
         });

@@ -166,7 +166,8 @@ impl Rig {
         let spec = Arc::new(spec.clone());
         let replicas =
             replicas.iter().map(|(id, goal)| WantReplica { id: *id, spec: Arc::clone(&spec), goal: *goal }).collect();
-        self.backend().apply(Want { service: spec.key.clone(), replicas, grace: Duration::from_secs(2) });
+        let grace = Duration::from_secs(2);
+        self.backend().apply(Want { service: spec.key.clone(), replicas, number: spec.replicas, grace });
     }
 
     /// Starts one replica and waits until it runs.

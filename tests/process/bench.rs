@@ -107,7 +107,7 @@ impl Bench {
     pub fn want(&self, spec: &ServiceSpec, ids: &[ReplicaId], goal: Goal, grace: Duration) {
         let spec = Arc::new(spec.clone());
         let replicas = ids.iter().map(|&id| WantReplica { id, spec: spec.clone(), goal }).collect();
-        self.backend.apply(Want { service: spec.key.clone(), replicas, grace });
+        self.backend.apply(Want { service: spec.key.clone(), replicas, number: spec.replicas, grace });
     }
 
     /// One running replica.

@@ -208,7 +208,7 @@ impl KubernetesBackend {
         let all: Vec<(ServiceKey, Option<Attach>)> =
             self.shared.mirror.lock().kept.iter().map(|(key, kept)| (key.clone(), kept.attach.clone())).collect();
         for (key, attach) in &all {
-            let want = Want { service: key.clone(), replicas: Vec::new(), grace };
+            let want = Want { service: key.clone(), replicas: Vec::new(), number: 0, grace };
             self.shared.say(key, attach.as_ref(), Word::Want(want));
         }
         let gone = async {

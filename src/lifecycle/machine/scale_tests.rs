@@ -95,6 +95,19 @@ fn more_are_added_and_fewer_are_wanted_at_once_without_any_number_in_between() {
 }
 
 #[test]
+fn the_number_is_told_though_nothing_else_is_another() {
+    let mut w = ready(2);
+    // The second fails, is started again at once, and fails again: now it is between two starts.
+    let id = w.rotation[1];
+    let first = effects(&mut w, Event::Seen(Seen::Ended(id, fixtures::exited())));
+    let again = wants(&first)[0].replicas[1].id;
+    let second = effects(&mut w, Event::Seen(Seen::Ended(again, fixtures::exited())));
+    assert_eq!((wants(&second)[0].replicas.len(), wants(&second)[0].number), (1, 2));
+    let fewer = effects(&mut w, scaled(1));
+    assert_eq!((wants(&fewer)[0].replicas.len(), wants(&fewer)[0].number), (1, 1));
+}
+
+#[test]
 fn what_somebody_else_ends_leaves_rotation_and_the_rest_serves() {
     let mut w = ready(3);
     (0..9).for_each(|_| w.request(secs(20)));

@@ -251,14 +251,16 @@ impl Machine {
         let mut wanted: Vec<_> = self.all_reps().filter_map(|r| Some((r, r.goal()?))).collect();
         wanted.sort_by_key(|(r, _)| r.id);
         let now: Vec<_> = wanted.iter().map(|(r, goal)| (r.id, *goal)).collect();
-        if now == self.applied && !again && !kill {
+        let number = self.count();
+        let same = now == self.applied && (number == self.applied_number || now.is_empty());
+        if same && !again && !kill {
             return;
         }
         let replicas =
             wanted.iter().map(|(r, goal)| WantReplica { id: r.id, spec: r.spec.clone(), goal: *goal }).collect();
         let grace = if kill { std::time::Duration::ZERO } else { self.policy.stop_grace };
-        self.effects.push(Effect::Apply(Want { service: self.key.clone(), replicas, grace }));
-        self.applied = now;
+        self.effects.push(Effect::Apply(Want { service: self.key.clone(), replicas, number, grace }));
+        (self.applied, self.applied_number) = (now, number);
     }
 
     fn tell_awake(&mut self, now: Instant, facts: &Facts) {

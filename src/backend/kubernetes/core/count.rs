@@ -23,7 +23,11 @@ impl Core {
             self.ask_attached(count, before, heading, fresh);
             return;
         }
-        let edge = before.map_or(count > heading, |b| b != count);
+        // Who wants fewer than before does not want more than there are, nor the other way round: that is somebody
+        // else's count, which was told and is about to be followed.
+        let there = self.target.unwrap_or(heading);
+        let edge = before
+            .map_or(count > heading, |before| (before < count && there <= count) || (before > count && there >= count));
         if self.shared && count > heading && !fresh {
             // What is left of an earlier wish. In between somebody has made it fewer, or all have agreed on none.
             return;
@@ -92,10 +96,6 @@ impl Core {
 
     fn tell_scaled(&mut self, count: u32) {
         self.unanswered = Some(count).filter(|count| self.asked != Some(*count));
-        // What ended because of that was told before it, at times: then as many are wanted already.
-        if count > 0 && self.number_is(count) && self.count() == count {
-            (self.asked, self.unanswered) = (Some(count), None);
-        }
         self.see(Seen::Scaled(count));
     }
 

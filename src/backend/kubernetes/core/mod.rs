@@ -197,10 +197,8 @@ pub struct Core {
     leaving: BTreeMap<ReplicaId, Leaving>,
     /// Ordinals whose replica has failed, and is started again in a while.
     backing_off: BTreeSet<u32>,
-    /// How many replicas were configured last.
-    configured: Option<u32>,
-    /// How many there are to be: as many as that, or as somebody else has set since.
-    number: Option<u32>,
+    /// How many there are to be, by the last wish.
+    number: u32,
     /// Pods that were asked to go one by one.
     doomed: BTreeSet<String>,
     /// Pods that take longer to end than they have for it: the cluster sees to them.
@@ -249,8 +247,7 @@ impl Core {
             ids: BTreeMap::new(),
             leaving: BTreeMap::new(),
             backing_off: BTreeSet::new(),
-            configured: None,
-            number: None,
+            number: 0,
             doomed: BTreeSet::new(),
             late: BTreeSet::new(),
             grace: Duration::from_secs(10),
@@ -302,7 +299,7 @@ impl Core {
         match event {
             Event::Declared(declared) => {
                 self.left = false;
-                self.declare(declared);
+                self.declared = declared;
             }
             Event::Left => (self.declared, self.left) = (None, true),
             Event::Alone => self.shared = false,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Core, Effect, Leaving, Pod, PodState, Replica, Writing};
 use crate::backend::kubernetes::trouble;
 use crate::backend::{Addresses, Failure, ReplicaId, Seen};
+use crate::landscape::RunDigest;
 
 /// What became of a replica's pod.
 enum Fate {
@@ -115,7 +116,10 @@ impl Core {
         let is_others = self.attached && self.is_written() && self.known == Some(0);
         let is_gone = |l: &Leaving| is_others || l.pod.as_deref().map_or(none_comes, is_over);
         // Another one went in its place, or somebody else called it back.
-        let survives = |l: &Leaving| none_comes && l.pod.as_ref().is_some_and(|p| self.pod(p).is_some_and(Pod::lives));
+        let survives = |l: &Leaving| {
+            (none_comes || self.is_full(l.digest.as_ref()))
+                && l.pod.as_ref().is_some_and(|p| self.pod(p).is_some_and(Pod::lives))
+        };
         // Since it was told to go, a roll has begun: it goes with the rest of its kind.
         let newest = self.newest().map(|(_, digest)| digest);
         let is_old = |l: &Leaving| !self.attached && newest.is_some() && l.digest.as_ref() != newest;
@@ -145,6 +149,13 @@ impl Core {
         let (Some(there), Some(known)) = (self.there(), self.known) else { return true };
         let seen = self.all_pods().filter(|p| p.lives()).count();
         self.is_written() && there.made.is_some_and(|made| made <= known) && seen <= known as usize
+    }
+
+    /// Whether there are no more pods of a kind than there are to be, while others are held beside them.
+    fn is_full(&self, digest: Option<&RunDigest>) -> bool {
+        let alike = self.all_pods().filter(|p| p.lives() && p.digest.as_ref() == digest).count();
+        let knows = self.there().is_some_and(|there| there.holds && there.made.is_some());
+        knows && self.is_written() && self.known.is_some_and(|known| alike <= known as usize)
     }
 
     /// Whether the count is as it was to be, and that is known.

@@ -385,6 +385,40 @@ fn a_replica_in_its_back_off_is_counted_where_somebody_else_set_the_number() {
     }
 }
 
+/// The life cycle hears of a person's numbers after it was configured anew: which of them holds, it alone knows.
+#[test]
+fn no_place_is_kept_for_what_the_life_cycle_does_not_count() {
+    let mut world = World::own();
+    world.next_app = App::NoRoom;
+    world.scale_outside(2);
+    for step in [Step::Deployments, Step::Sets, Step::Kubelet(1), Step::PodView] {
+        world.step(step);
+    }
+    world.scale_outside(1);
+    while world.step(Step::WorkloadView) {}
+    world.resize(2);
+    finish(&mut world);
+}
+
+/// It was given away before a person wanted fewer, and is no more than they want.
+#[test]
+fn a_pod_that_is_left_over_in_a_roll_makes_room_for_the_one_that_is_wanted() {
+    let mut world = World::own();
+    world.start();
+    world.roll(2);
+    world.resize(2);
+    for step in [Step::Write, Step::Deployments, Step::Sets] {
+        world.step(step);
+    }
+    world.scale_outside(0);
+    world.reborn();
+    for step in [Step::Write, Step::Write, Step::Answer, Step::Write] {
+        world.step(step);
+    }
+    world.scale_outside(1);
+    finish(&mut world);
+}
+
 #[test]
 fn what_is_known_to_be_there_is_said_to_be() {
     let mut core = Core::new(false);
@@ -538,7 +572,7 @@ fn a_workload_to_attach_that_is_not_there_is_told() {
         goal: crate::backend::Goal::Run,
     }];
     let service = crate::landscape::ServiceKey::new("4711", "web");
-    let effects = core.on(Event::Want(Want { service, replicas, grace: Duration::from_secs(10) }));
+    let effects = core.on(Event::Want(Want { service, replicas, number: 1, grace: Duration::from_secs(10) }));
     assert!(matches!(&*effects, [Effect::See(Seen::Ended(_, f))] if f.detail.contains("attach")), "{effects:?}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Core, Declared, Effect, Leaving, Replica};
+use super::{Core, Effect, Leaving, Replica};
 use crate::backend::{Goal, ReplicaId, Seen, Want};
 use crate::landscape::RunDigest;
 
@@ -16,6 +16,7 @@ impl Core {
         let listed: BTreeSet<ReplicaId> = want.replicas.iter().filter(|w| w.goal == Goal::Run).map(|w| w.id).collect();
         let dropped: Vec<ReplicaId> = self.ids.keys().filter(|id| !listed.contains(id)).copied().collect();
         let dropped: Vec<_> = dropped.into_iter().filter_map(|id| Some((id, self.ids.remove(&id)?))).collect();
+        self.number = want.number;
         self.note_back_offs(&listed, &dropped);
         let mut fresh = false;
         for w in want.replicas.into_iter().filter(|w| w.goal == Goal::Run) {
@@ -55,9 +56,10 @@ impl Core {
 
     /// Where others use the pods, too, one that is not wanted here for a while is replaced, and no more.
     fn kept(&self, count: u32) -> u32 {
-        let usual = self.number.filter(|_| !self.left).unwrap_or_default();
+        // What somebody else has set is about to be wanted.
+        let usual = self.unanswered.unwrap_or_default().max(self.number);
         match self.heading() {
-            Some(heading) if self.shared && count > 0 => count.max(heading.min(usual)),
+            Some(heading) if self.shared && !self.left && count > 0 => count.max(heading.min(usual)),
             _ => count,
         }
     }
@@ -68,32 +70,9 @@ impl Core {
             return self.backing_off.clear();
         }
         let failed = dropped.iter().filter(|(_, r)| r.ended).map(|(id, _)| id.ordinal);
-        // What there shall not be any more may have ended as well.
-        let number = self.number.unwrap_or_default();
-        self.backing_off.extend(failed.filter(|ordinal| *ordinal < number));
-        for id in listed {
-            self.backing_off.remove(&id.ordinal);
-        }
-    }
-
-    /// What is configured is another number: what is above it does not come back. Of that alone another wish
-    /// would not tell.
-    pub(super) fn declare(&mut self, declared: Option<Declared>) {
-        let number = declared.as_ref().map(|d| d.spec.replicas);
-        self.declared = declared;
-        let Some(number) = number else { return };
-        let is_other = self.configured.replace(number) != Some(number);
-        if is_other && self.number_is(number) && !self.ids.is_empty() {
-            self.ask_for(self.kept(self.count()), false);
-        }
-    }
-
-    /// There are so many ordinals from now on; true if fewer are counted for that.
-    pub(super) fn number_is(&mut self, number: u32) -> bool {
-        self.number = Some(number);
-        let before = self.backing_off.len();
-        self.backing_off.retain(|ordinal| *ordinal < number);
-        self.backing_off.len() < before
+        self.backing_off.extend(failed);
+        let comes = |ordinal: &u32| *ordinal < self.number && listed.iter().all(|id| id.ordinal != *ordinal);
+        self.backing_off.retain(comes);
     }
 
     /// How many pods what is wanted takes. A successor of the same specification needs one beside its

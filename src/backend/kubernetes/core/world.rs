@@ -127,6 +127,7 @@ pub struct World {
     draining: Vec<Rep>,
     stopping: BTreeSet<ReplicaId>,
     wanted: Vec<ReplicaId>,
+    number: u32,
     pub ended: Vec<(ReplicaId, Failure)>,
     pub scaled: Vec<u32>,
     pub applies: usize,
@@ -227,6 +228,7 @@ impl World {
             draining: Vec::new(),
             stopping: BTreeSet::new(),
             wanted: Vec::new(),
+            number: 0,
             ended: Vec::new(),
             scaled: Vec::new(),
             applies: 0,
@@ -536,10 +538,11 @@ impl World {
             .collect();
         replicas.sort_by_key(|w| w.id);
         let ids: Vec<_> = replicas.iter().map(|w| w.id).collect();
-        if ids != self.wanted {
-            self.wanted = ids;
+        let number = self.replicas;
+        if ids != self.wanted || (!ids.is_empty() && number != self.number) {
+            (self.wanted, self.number) = (ids, number);
             let (service, grace) = (ServiceKey::new("4711", "web"), Duration::from_secs(10));
-            self.tell_core(Event::Want(Want { service, replicas, grace }));
+            self.tell_core(Event::Want(Want { service, replicas, number, grace }));
         }
     }
 
