@@ -16,7 +16,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 # Quick runs show that a bench works; its figures are not to be quoted.
 QUICK ?=
 
-.PHONY: help demo build test lint docs unit loom examples fuzz-smoke deny bench fuzz install clean
+.PHONY: help demo build test lint docs unit histories loom examples fuzz-smoke deny bench fuzz install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ docs: ## The documentation of the code, private parts included, without a warnin
 unit: ## Unit, integration and documentation tests, with Docker where it can be had
 	@$(STEP) "unit and integration tests" scripts/unit.sh
 	@$(STEP) "tests of benches/promises" cargo test --locked --manifest-path benches/promises/Cargo.toml --lib
+
+histories: ## Random histories of the rules, other ones each time: CASES of each, optimized
+	PROPTEST_CASES=$${CASES:-20000} cargo test --locked --release --lib
 
 loom: ## Model checks of the lock-free parts
 	@$(STEP) "model checks" cargo test --locked --manifest-path tests/loom/Cargo.toml
