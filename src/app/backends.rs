@@ -86,7 +86,7 @@ impl Backends {
         let mut kubernetes = self.kubernetes.lock();
         let kubernetes = kubernetes.get_or_insert_with(|| {
             let (observer, observations) = mpsc::unbounded_channel();
-            let new = Arc::new(KubernetesBackend::new(settings, observer));
+            let new = Arc::new(KubernetesBackend::new(settings, self.seat.members(), observer));
             lifecycle.connect(new.clone(), observations);
             self.take_part(settings, lifecycle);
             new

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::backend::kubernetes::connect::connect;
 use crate::backend::kubernetes::names;
-use crate::cluster::{Cluster, ClusterOptions, ClusterStatus, Members, Workload};
+use crate::cluster::{Cluster, ClusterOptions, ClusterStatus, KnownMembers, Members, Workload};
 use crate::config::settings::{AttachKind, BackendKind, KubernetesSettings, Policy, Settings};
 use crate::landscape::ServiceKey;
 use crate::lifecycle::Lifecycle;
@@ -39,7 +39,7 @@ impl Seat {
     }
 
     /// Which routers there are, where that is known.
-    pub fn members(&self) -> watch::Receiver<Option<Members>> {
+    pub fn members(&self) -> KnownMembers {
         self.members.subscribe()
     }
 }

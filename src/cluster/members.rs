@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 /// The routers as one of them knows them, which is one of them itself: it has joined, and could renew its Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
@@ -21,6 +23,9 @@ impl Members {
         (&self.there, &self.run_out) == (&other.there, &other.run_out)
     }
 }
+
+/// The members, where they are known.
+pub type KnownMembers = watch::Receiver<Option<Members>>;
 
 /// Whether there is anything new in this, which may be more than to be known until a later moment.
 pub(super) fn differ(before: Option<&Members>, now: Option<&Members>) -> bool {

@@ -22,5 +22,5 @@ pub mod view;
 
 pub use self::core::Timing;
 pub use driver::{Cluster, ClusterOptions, ClusterStatus, Connect, FindWorkload, Tell};
-pub use members::Members;
+pub use members::{KnownMembers, Members};
 pub use scale::Workload;

@@ -8,8 +8,10 @@ use tokio::sync::oneshot;
 
 use super::keeper::Word;
 use super::link::State;
+use super::mirror::{Kept, List};
 use super::shared::Shared;
 use crate::backend::{BackendError, Found};
+use crate::landscape::ServiceKey;
 
 /// So long the first lists may take before it is said that they do.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -40,11 +42,12 @@ pub(super) async fn adopt(shared: &Arc<Shared>) -> Result<Vec<Found>, BackendErr
     let generation = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |d| d.as_micros() as u64);
     let asked: Vec<_> = {
         let mirror = shared.mirror.lock();
-        let ask = |kept: &super::mirror::Kept| {
+        let ours = mirror.kept.iter().filter(|(key, _)| !shared.strangers.has(key));
+        let ask = |(_, kept): (&ServiceKey, &Kept)| {
             let (tell, told) = oneshot::channel();
             kept.words.send(Word::Adopt(generation, tell)).ok().map(|()| told)
         };
-        mirror.kept.values().filter_map(ask).collect()
+        ours.filter_map(ask).collect()
     };
     let mut found = Vec::new();
     for told in asked {
@@ -60,5 +63,5 @@ pub(super) async fn adopt(shared: &Arc<Shared>) -> Result<Vec<Found>, BackendErr
 /// Whether everything that is looked after has been listed. Our own list comes in any case.
 fn is_listed(shared: &Shared) -> bool {
     let mirror = shared.mirror.lock();
-    mirror.is_listed(&super::mirror::List::Own) && mirror.kept.values().all(|kept| mirror.is_listed(&kept.list))
+    mirror.is_listed(&List::Own) && mirror.kept.values().all(|kept| mirror.is_listed(&kept.list))
 }

@@ -55,13 +55,14 @@ impl KubernetesBackend {
             });
             self.shared.say(key, of, Word::Declared(declared, entry.policy.stop_grace));
         }
-        let invalid: HashSet<&LandscapeId> =
-            settings.landscapes.iter().filter(|l| l.spec.is_err()).map(|l| &l.id).collect();
+        let unreadable: HashSet<LandscapeId> =
+            settings.landscapes.iter().filter(|l| l.spec.is_err()).map(|l| l.id.clone()).collect();
         let kept: Vec<ServiceKey> = self.shared.mirror.lock().kept.keys().cloned().collect();
-        for key in kept.iter().filter(|key| !entries.contains_key(key)) {
-            let event = if invalid.contains(&key.landscape) { Event::Declared(None) } else { Event::Left };
+        for key in kept.iter().filter(|key| !entries.contains_key(key) && !self.shared.strangers.has(key)) {
+            let event = if unreadable.contains(&key.landscape) { Event::Declared(None) } else { Event::Left };
             self.shared.say(key, None, Word::Event(event));
         }
+        self.shared.introduce(|key| entries.contains_key(key), unreadable);
     }
 
     /// Keepers of services that are attached to something else than before end: another one begins.

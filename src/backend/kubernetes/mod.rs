@@ -20,6 +20,7 @@
 //! | `connect`, `link`, `callers` | the way to a cluster, whether it is there, and what our own traffic looks like |
 //! | `declare` | what the configuration says |
 //! | `adopt` | what an earlier router left |
+//! | `strangers` | what is not configured here |
 //! | `logs`, `job` | output, `prepare` and `test` |
 //! | `stuck`, `trouble` | what can go wrong, and what is told of it |
 //! | `plan` | what would change, without changing it |
@@ -44,6 +45,7 @@ pub mod plan;
 mod prepared;
 pub mod private;
 mod shared;
+mod strangers;
 mod stuck;
 mod trouble;
 mod watch;
@@ -64,6 +66,7 @@ use self::shared::Shared;
 use crate::backend::{
     Abilities, Backend, BackendError, Door, Failure, Found, Job, LogLine, LogQuery, Observer, Progress, ReplicaId, Want,
 };
+use crate::cluster::KnownMembers;
 use crate::config::settings::{Attach, BackendKind, KubernetesSettings, Settings};
 use crate::landscape::{ServiceKey, ServiceSpec};
 
@@ -73,6 +76,8 @@ const STOP_SLACK: Duration = Duration::from_secs(10);
 /// The Kubernetes backend. Dropping it ends its tasks and leaves the cluster as it is.
 pub struct KubernetesBackend {
     shared: Arc<Shared>,
+    /// Which routers of this installation there are.
+    members: KnownMembers,
     tasks: Vec<AbortHandle>,
     rooms: Mutex<Rooms>,
     attached: Mutex<HashMap<ServiceKey, Attach>>,
@@ -82,7 +87,7 @@ impl KubernetesBackend {
     /// A backend that connects in the background; a cluster that is away is told as
     /// [`Seen::EngineLost`](crate::backend::Seen::EngineLost) and waited for. Has to be called in a tokio
     /// runtime. What `settings` say of the way to the cluster lasts as long as the process.
-    pub fn new(settings: &Settings, observer: Observer) -> Self {
+    pub fn new(settings: &Settings, members: KnownMembers, observer: Observer) -> Self {
         let shared = Arc::new(Shared::new(settings.kubernetes.clone(), observer));
         let (link, own) = (shared.clone(), shared.clone());
         let kubernetes = settings.kubernetes.clone();
@@ -91,7 +96,7 @@ impl KubernetesBackend {
                 .abort_handle(),
             tokio::spawn(own::own(own)).abort_handle(),
         ];
-        let backend = Self { shared, tasks, rooms: Mutex::default(), attached: Mutex::default() };
+        let backend = Self { shared, members, tasks, rooms: Mutex::default(), attached: Mutex::default() };
         backend.declare(settings);
         backend
     }
@@ -153,7 +158,9 @@ impl Backend for KubernetesBackend {
     }
 
     async fn adopt(&self) -> Result<Vec<Found>, BackendError> {
-        adopt::adopt(&self.shared).await
+        let found = adopt::adopt(&self.shared).await?;
+        self.shared.spawn(self.shared.clone().part_with_strangers(self.members.clone()));
+        Ok(found)
     }
 
     fn patience(&self) -> Option<Duration> {

@@ -44,7 +44,7 @@ fn own_deployments(shared: &Arc<Shared>, change: Change<Deployment>) {
         }
         Change::Nothing => Vec::new(),
     };
-    strangers.iter().for_each(|key| shared.left_over(key));
+    strangers.iter().for_each(|key| shared.meet(key));
     shared.news.notify_waiters();
 }
 
@@ -65,7 +65,7 @@ fn own_pods(shared: &Arc<Shared>, change: Change<api::Pod>) {
         }
         Change::Nothing => Vec::new(),
     };
-    strangers.iter().for_each(|key| shared.left_over(key));
+    strangers.iter().for_each(|key| shared.meet(key));
     shared.news.notify_waiters();
 }
 

@@ -15,6 +15,7 @@ use super::keeper::{Keeper, Timers, Word};
 use super::link::{Link, State};
 use super::mirror::{Kept, List, Mirror};
 use super::objects::{Landscapes, Writer};
+use super::strangers::Strangers;
 use crate::backend::book::Book;
 use crate::backend::{Observation, Observer, Seen};
 use crate::config::settings::{Attach, AttachKind, KubernetesSettings};
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) adopted: AtomicBool,
     /// A list was completed, or a service is done with.
     pub(super) news: Notify,
+    pub(super) strangers: Strangers,
     configured: Mutex<HashSet<LandscapeId>>,
     books: Mutex<HashMap<LandscapeId, Arc<Book>>>,
     observer: Observer,
@@ -60,6 +62,7 @@ impl Shared {
             slots: Semaphore::new(AT_ONCE),
             adopted: AtomicBool::new(false),
             news: Notify::new(),
+            strangers: Strangers::default(),
             configured: Mutex::default(),
             books: Mutex::default(),
             observer,
@@ -142,11 +145,6 @@ impl Shared {
     /// Where an attached workload is; `""`: in the namespace that the way to the cluster names.
     pub(super) fn namespace_of(&self, attach: &Attach) -> String {
         attach.namespace.clone().or_else(|| self.settings.load().namespace.clone()).unwrap_or_default()
-    }
-
-    /// Somebody's that nobody looks after: it is left over from an earlier configuration.
-    pub(super) fn left_over(self: &Arc<Self>, key: &ServiceKey) {
-        self.say(key, None, Word::Event(Event::Left));
     }
 
     /// The state of the connection has changed.

@@ -121,6 +121,33 @@ fn a_removed_service_leaves_nothing_and_the_others_stay() {
 }
 
 #[test]
+fn what_an_earlier_router_left_goes_when_it_is_known_not_to_be_configured() {
+    let rig = Rig::new("", &colored("red"));
+    let router = Router::start(&rig.site);
+    assert_eq!(router.shop("/other").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    rig.await_deployment("web");
+    let other = rig.pod_names("other");
+    assert_eq!(router.stop(), Some(0));
+    // One that cannot read the file, and has never read another one, does not know.
+    rig.site.write("shop/ci.yml", "schemaVersion: v0.4\nrun: nothing\n");
+    rig.site.write("shop/stall.yml", &ci(&[service("web", 1, "/", "")]));
+    let second = rig.router_yaml("state: second\n", "pull: never");
+    rig.site.write("second.yaml", &format!("{second}  - {{ id: stall, ci: shop/stall.yml, root: shop }}\n"));
+    let router = rig.router("second.yaml");
+    rig.await_routers(&router, 1);
+    assert_eq!(router.get("stall.localhost", "/").status, 200, "{}", router.log());
+    assert_eq!((rig.pod_names("other"), rig.deployment("web").is_some()), (other.clone(), true), "{}", router.log());
+    rig.site.write("shop/ci.yml", &ci(&[service("other", 1, "/other", "")]));
+    rig.eventually("nothing of web", &router, || rig.deployment("web").is_none());
+    assert_eq!(router.shop("/other").status, 200);
+    assert_eq!(rig.pod_names("other"), other);
+    assert_eq!(router.stop(), Some(0));
+    rig.site.write("shop/ci.yml", &ci(&[service("web", 1, "/", "")]));
+    let router = rig.router("second.yaml");
+    rig.eventually("nothing of other", &router, || rig.deployment("other").is_none() && rig.all_pods("other") == 0);
+}
+
+#[test]
 fn a_removed_landscape_leaves_nothing() {
     let rig = Rig::new("", &colored("red"));
     let alone = std::fs::read_to_string(rig.site.path().join("router.yaml")).unwrap();

@@ -179,6 +179,34 @@ fn files_that_reach_the_routers_one_after_the_other_fail_no_request() {
 }
 
 #[test]
+fn one_that_starts_with_older_files_takes_nothing_from_the_others() {
+    let old = ci(&[service("web", 1, "/", "")]);
+    let new = ci(&[service("web", 1, "/", ""), service("api", 1, "/sleep", "")]);
+    let mut two = Two::with("", &old);
+    two.rig.site.write("shop/ci.yml", &new);
+    let first = &two.routers[0];
+    two.rig.await_deployment("api");
+    two.rig.eventually("the new service", first, || {
+        first.shop("/sleep/1").status == 200 && two.rig.pod_names("api").len() == 1
+    });
+    let pods = two.rig.pod_names("api");
+    let load = Load::start(first.http, "shop.localhost", "/sleep/10", 3, Duration::from_millis(2));
+    // As a container does that is started again in its pod, before the new files are there.
+    let second = two.routers.remove(1);
+    assert_eq!(second.stop(), Some(0));
+    let second = two.rig.router("second.yaml");
+    two.rig.await_routers(&second, 2);
+    assert_eq!(second.shop("/").status, 200, "{}", second.log());
+    assert_eq!(two.rig.pod_names("api"), pods, "{}", second.log());
+    two.rig.site.write("shop/second.yml", &new);
+    two.rig.eventually("its being read", &second, || second.api("landscapes/shop").to_string().contains("\"api\""));
+    two.rig.await_ready(&second, "api", 1);
+    assert_eq!(second.shop("/sleep/1").header("x-landscape-cold-start"), None, "{}", second.log());
+    unharmed(load, &two.routers[0]);
+    assert_eq!(two.rig.pod_names("api"), pods);
+}
+
+#[test]
 fn routers_that_are_replaced_one_by_one_fail_no_request() {
     let mut two = Two::with("", &ci(&[service("web", 2, "/", "")]));
     two.wake();

@@ -21,7 +21,7 @@ use super::objects::Site;
 use super::others::Others;
 use super::shelf::{Shelf, ShelfError};
 use crate::backend::kubernetes::names::label_value;
-use crate::cluster::Members;
+use crate::cluster::KnownMembers;
 use crate::private::residents::{EVERY_SOURCE, Residents};
 use crate::private::target_ports::TargetPorts;
 use crate::proxy::Called;
@@ -49,9 +49,6 @@ pub trait Opener: Send + Sync {
     /// at come back.
     fn open(&self, all: &[(Called, u16)]) -> Vec<(u16, io::Error)>;
 }
-
-/// Which routers there are, where that is known.
-type Known = watch::Receiver<Option<Members>>;
 
 /// See the module's words.
 pub struct Keeper {
@@ -92,7 +89,7 @@ impl Keeper {
 
     /// Follows what is wanted and who is there, until nobody can want anything any more; comes back then. Nothing is
     /// touched before both are known.
-    pub async fn run(mut self, mut wanted: watch::Receiver<Option<Arc<Names>>>, mut known: Known) -> Self {
+    pub async fn run(mut self, mut wanted: watch::Receiver<Option<Arc<Names>>>, mut known: KnownMembers) -> Self {
         let mut failures = 0u32;
         let mut told = String::new();
         loop {
@@ -134,7 +131,7 @@ impl Keeper {
 
     /// Takes our EndpointSlices away, so that nobody is led here any more; how many there were. Services and
     /// listeners stay. Not while nobody knows of this router: then there is nothing to be reached.
-    pub async fn withdraw(self, known: &Known) -> usize {
+    pub async fn withdraw(self, known: &KnownMembers) -> usize {
         if known.borrow().is_none() {
             return 0;
         }
@@ -158,7 +155,7 @@ impl Keeper {
     async fn wait(
         &self,
         wanted: &mut watch::Receiver<Option<Arc<Names>>>,
-        known: &mut Known,
+        known: &mut KnownMembers,
     ) -> Result<(), watch::error::RecvError> {
         loop {
             if let Ok(changed) = changes(LOOK, wanted, known).await {
@@ -172,7 +169,7 @@ impl Keeper {
     async fn watch_over(
         &self,
         wanted: &mut watch::Receiver<Option<Arc<Names>>>,
-        known: &mut Known,
+        known: &mut KnownMembers,
     ) -> Result<(), watch::error::RecvError> {
         for _ in 0..LOOKS {
             if let Ok(changed) = changes(LOOK, wanted, known).await {
@@ -202,7 +199,7 @@ impl Keeper {
 async fn changes(
     within: Duration,
     wanted: &mut watch::Receiver<Option<Arc<Names>>>,
-    known: &mut Known,
+    known: &mut KnownMembers,
 ) -> Result<Result<(), watch::error::RecvError>, tokio::time::error::Elapsed> {
     let either = async {
         tokio::select! {

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 
 use super::super::objects::{self, Ports};
 use super::*;
+use crate::cluster::Members;
 
 /// A namespace in memory.
 #[derive(Default)]
