@@ -36,7 +36,19 @@ pub(super) fn replica(spec: &ServiceSpec, place: Place<'_>, grace: Duration) -> 
         working_dir: start.folder.map(str::to_owned),
         env: Some(env(container::environment(spec), &names::workload(&spec.key))),
         ports: Some(spec.all_ports().into_iter().map(port).collect()),
-        readiness_probe: Some(probe(spec)),
+        startup_probe: Some(Probe {
+            period_seconds: Some(1),
+            timeout_seconds: Some(2),
+            // How long a start may take is the router's to say.
+            failure_threshold: Some(i32::MAX),
+            ..health(spec)
+        }),
+        readiness_probe: Some(Probe {
+            period_seconds: Some(10),
+            timeout_seconds: Some(2),
+            failure_threshold: Some(2),
+            ..health(spec)
+        }),
         resources: Some(resources(spec.plan.cpu, spec.plan.memory)),
         ..bare(&image.text, place.settings, spec.user, spec.group)
     };
@@ -159,14 +171,15 @@ pub(super) fn seconds(time: Duration) -> i64 {
     i64::try_from(whole).unwrap_or(i64::MAX)
 }
 
-/// Kubernetes tells others (endpoints, people) by its own probe; the router does not wait for it.
-fn probe(spec: &ServiceSpec) -> Probe {
+/// What is asked. Kubernetes tells others (endpoints, people) by its own probes; the router waits for them only where
+/// pods shall go, of which Kubernetes ends those first that are not ready.
+fn health(spec: &ServiceSpec) -> Probe {
     let port = |n: u16| IntOrString::Int(n.into());
     let connect = |n: u16| Probe {
         tcp_socket: Some(TCPSocketAction { port: port(n), ..Default::default() }),
         ..Default::default()
     };
-    let kind = match &spec.health {
+    match &spec.health {
         Health::Default => connect(spec.primary_port),
         Health::Tcp { port } => connect(*port),
         Health::Http { port: n, path, tls } => Probe {
@@ -178,8 +191,7 @@ fn probe(spec: &ServiceSpec) -> Probe {
             }),
             ..Default::default()
         },
-    };
-    Probe { period_seconds: Some(10), timeout_seconds: Some(2), failure_threshold: Some(2), ..kind }
+    }
 }
 
 fn port(number: u16) -> ContainerPort {

@@ -87,6 +87,12 @@ fn a_reactive_is_the_base_on_the_shared_file_system() {
                             { "containerPort": 3000, "protocol": "TCP" },
                             { "containerPort": 9000, "protocol": "TCP" },
                         ],
+                        "startupProbe": {
+                            "tcpSocket": { "port": 3000 },
+                            "periodSeconds": 1,
+                            "timeoutSeconds": 2,
+                            "failureThreshold": i32::MAX,
+                        },
                         "readinessProbe": {
                             "tcpSocket": { "port": 3000 },
                             "periodSeconds": 10,
@@ -141,6 +147,12 @@ fn an_image_keeps_its_entry_point_and_its_own_port() {
                     { "name": "WORKSPACE_ID", "value": "4711" },
                 ],
                 "ports": [{ "containerPort": 80, "protocol": "TCP" }],
+                "startupProbe": {
+                    "tcpSocket": { "port": 80 },
+                    "periodSeconds": 1,
+                    "timeoutSeconds": 2,
+                    "failureThreshold": i32::MAX,
+                },
                 "readinessProbe": {
                     "tcpSocket": { "port": 80 },
                     "periodSeconds": 10,
@@ -243,11 +255,13 @@ fn who_is_not_root_keeps_no_more_than_a_strict_namespace_admits() {
 }
 
 #[test]
-fn the_readiness_probe_is_the_health_endpoint() {
+fn the_probes_are_of_the_health_endpoint() {
     let probe = |endpoint: &str| {
         let spec = web(&format!("image: nginx\nhealthEndpoint: {endpoint}\nnetwork: {{ports: [{{port: 80}}]}}"));
         let found = deployed(&spec, &settings());
-        (app(&found)["readinessProbe"].clone(), app(&found)["ports"].clone())
+        let (startup, readiness) = (&app(&found)["startupProbe"], &app(&found)["readinessProbe"]);
+        assert_eq!((&startup["httpGet"], &startup["tcpSocket"]), (&readiness["httpGet"], &readiness["tcpSocket"]));
+        (readiness.clone(), app(&found)["ports"].clone())
     };
     let (http, ports) = probe("http://localhost:8081/health?full=1");
     same(
