@@ -106,7 +106,7 @@ pub(super) fn pod(seen: &api::Pod, ours: bool) -> Option<Pod> {
             + u32::from(container.is_some_and(|c| c.state.as_ref().is_some_and(|s| s.terminated.is_some()))),
         last_end: container.and_then(|c| c.last_state.as_ref()?.terminated.as_ref()).map(ended),
         since: running.and_then(|r| r.started_at.as_ref()).map(at),
-        ready: has(status, "Ready").is_some_and(|c| c.status == "True"),
+        ready: is_ready(seen),
         terminating,
         over: finished || (terminating && stopped),
         cause: cause(status),
@@ -150,6 +150,14 @@ fn app(status: &api::PodStatus, ours: bool) -> Option<&api::ContainerStatus> {
 
 fn has<'s>(status: Option<&'s api::PodStatus>, condition: &str) -> Option<&'s api::PodCondition> {
     status?.conditions.as_ref()?.iter().find(|c| c.type_ == condition)
+}
+
+/// By its node's probes, and by its gates if it has any. The condition `Ready` alone says less: of every pod of a node
+/// that could not reach the API server for a while it is taken back, and nobody has looked at the pod.
+fn is_ready(seen: &api::Pod) -> bool {
+    let gated = seen.spec.as_ref().and_then(|s| s.readiness_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
+    let condition = if gated { "Ready" } else { "ContainersReady" };
+    has(seen.status.as_ref(), condition).is_some_and(|c| c.status == "True")
 }
 
 fn state(seen: &api::Pod, container: Option<&api::ContainerStatus>, finished: bool) -> PodState {
@@ -221,6 +229,29 @@ mod tests {
             ..Default::default()
         };
         state(&api::Pod::default(), Some(&container), false)
+    }
+
+    #[test]
+    fn a_pod_of_a_node_that_is_not_heard_of_is_as_ready_as_it_was() {
+        let condition = |type_: &str, status: bool| api::PodCondition {
+            type_: type_.into(),
+            status: if status { "True" } else { "False" }.into(),
+            ..Default::default()
+        };
+        let pod = |ready, containers, gates| api::Pod {
+            spec: Some(api::PodSpec { readiness_gates: gates, ..Default::default() }),
+            status: Some(api::PodStatus {
+                conditions: Some(vec![condition("Ready", ready), condition("ContainersReady", containers)]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        assert!(is_ready(&pod(true, true, None)));
+        assert!(is_ready(&pod(false, true, None)), "its node is not heard of");
+        assert!(!is_ready(&pod(false, false, None)));
+        let gates = || Some(vec![api::PodReadinessGate { condition_type: "example.com/balancer".into() }]);
+        assert!(!is_ready(&pod(false, true, gates())), "its gate is closed");
+        assert!(is_ready(&pod(true, true, gates())));
     }
 
     #[test]

@@ -58,6 +58,26 @@ fn a_pod_that_the_node_throws_out_fails_no_request() {
     taken_away(|rig, pod| rig.town.fixture().evict_by_node(&rig.town.namespace, pod, "The node was low on memory."));
 }
 
+/// As the controllers do when a node could not reach the API server for a while: pods are as they were.
+#[test]
+fn pods_of_a_node_that_is_not_heard_of_serve_on() {
+    let (rig, router) = up();
+    rig.eventually("Kubernetes' own word", &router, || rig.pods("web").iter().all(|p| p.condition("Ready") == "True"));
+    for pod in rig.pods("web") {
+        let mut conditions = pod.list("/status/conditions").to_vec();
+        for condition in conditions.iter_mut().filter(|c| c.text("/type") == "Ready") {
+            condition["status"] = "False".into();
+        }
+        let at = format!("{}/status", pod.name());
+        rig.town.merge("pods", &at, &json!({ "status": { "conditions": conditions } })).good();
+    }
+    for _ in 0..500 {
+        let answer = router.shop("/");
+        let held = answer.header("x-landscape-cold-start");
+        assert_eq!((answer.status, held, router.ready("web")), (200, None, 3), "{}", router.log());
+    }
+}
+
 #[test]
 fn a_container_that_dies_is_served_by_the_others_and_comes_back() {
     let (rig, router) = up();
