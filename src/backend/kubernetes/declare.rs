@@ -62,6 +62,8 @@ impl KubernetesBackend {
             let event = if unreadable.contains(&key.landscape) { Event::Declared(None) } else { Event::Left };
             self.shared.say(key, None, Word::Event(event));
         }
+        let own = entries.iter().filter(|(key, e)| e.spec.is_some() && !attach.contains_key(key));
+        self.shared.keep_commons(own.map(|(key, _)| key.landscape.clone()).collect());
         self.shared.introduce(|key| entries.contains_key(key), unreadable);
     }
 

@@ -19,6 +19,7 @@
 //! | `objects` | writes |
 //! | `connect`, `link`, `callers` | the way to a cluster, whether it is there, and what our own traffic looks like |
 //! | `declare` | what the configuration says |
+//! | `commons` | what a landscape has as a whole |
 //! | `adopt` | what an earlier router left |
 //! | `strangers` | what is not configured here |
 //! | `logs`, `job` | output, `prepare` and `test` |
@@ -28,6 +29,7 @@
 mod adopt;
 mod attached;
 pub mod callers;
+mod commons;
 pub mod connect;
 mod core;
 mod declare;
@@ -113,7 +115,6 @@ impl KubernetesBackend {
         };
         if kubernetes != *before {
             self.shared.settings.store(Arc::new(kubernetes));
-            self.shared.landscapes.forget();
         }
         self.declare(settings);
     }

@@ -63,7 +63,7 @@ pub(super) struct Writer {
 }
 
 impl Landscapes {
-    /// Settings changed: everything is written anew when it is needed next.
+    /// What they are made of has changed: everything is written anew when it is needed next.
     pub(super) fn forget(&self) {
         self.owners.lock().clear();
     }
@@ -97,8 +97,9 @@ impl Writer {
         let _: NetworkPolicy = self.apply_new(&manifest::network_policy(id, &callers::here(), place)).await?;
         let logins = manifest::logins(&self.settings.registries).await;
         let logins = logins.map_err(|why| Problem::Refused(trouble::not_runnable(why)))?;
-        if let Some(secret) = manifest::pull_secret(id, &logins, place) {
-            let _: Secret = self.apply_new(&secret).await?;
+        match manifest::pull_secret(id, &logins, place) {
+            Some(secret) => drop::<Secret>(self.apply_new(&secret).await?),
+            None => self.remove_ours::<Secret>(&names::pull_secret(id)).await?,
         }
         *done = Some(owner.clone());
         Ok(owner)

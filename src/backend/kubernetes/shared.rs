@@ -8,8 +8,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
+use super::commons::Commons;
 use super::core::{Core, Event};
 use super::keeper::{Keeper, Timers, Word};
 use super::link::{Link, State};
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     /// A list was completed, or a service is done with.
     pub(super) news: Notify,
     pub(super) strangers: Strangers,
+    pub(super) commons: Commons,
     configured: Mutex<HashSet<LandscapeId>>,
     books: Mutex<HashMap<LandscapeId, Arc<Book>>>,
     observer: Observer,
@@ -63,6 +65,7 @@ impl Shared {
             adopted: AtomicBool::new(false),
             news: Notify::new(),
             strangers: Strangers::default(),
+            commons: Commons::default(),
             configured: Mutex::default(),
             books: Mutex::default(),
             observer,
@@ -83,10 +86,10 @@ impl Shared {
     }
 
     /// A task that ends with the backend.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+        tasks.spawn(task)
     }
 
     /// Ends every task where it stands.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::rig::{Rig, ci, service};
 use crate::fixture::kinds::KINDS;
 use crate::fixture::object::Object;
+use crate::fixture::unbase64;
 use crate::support::{Load, Router};
 
 fn colored(color: &str) -> String {
@@ -145,6 +146,34 @@ fn what_an_earlier_router_left_goes_when_it_is_known_not_to_be_configured() {
     rig.site.write("shop/ci.yml", &ci(&[service("web", 1, "/", "")]));
     let router = rig.router("second.yaml");
     rig.eventually("nothing of other", &router, || rig.deployment("other").is_none() && rig.all_pods("other") == 0);
+}
+
+#[test]
+fn what_a_landscape_has_as_a_whole_follows_its_settings_though_nothing_starts() {
+    const LOGIN: &str = "registries: { registry.example.com: { username: shop, passwordFile: password } }\n";
+    let rig = Rig::new(LOGIN, &colored("red"));
+    let yaml = |settings: &str, kubernetes: &str| rig.site.write("router.yaml", &rig.router_yaml(settings, kubernetes));
+    rig.site.write("password", "old");
+    let login = || {
+        let secret = rig.town.get("secrets", "ws-pull-shop").body;
+        String::from_utf8(unbase64(secret.text("/data/.dockerconfigjson")).unwrap()).unwrap()
+    };
+    let says = |what: &str| login().contains(what);
+    let allows = |range: &str| rig.town.get("networkpolicies", "ws-shop").good().to_string().contains(range);
+    let router = Router::start(&rig.site);
+    rig.eventually("the password", &router, || says("old"));
+    rig.site.write("password", "new");
+    rig.eventually("another password", &router, || says("new"));
+    yaml(LOGIN, "pull: never, allowFrom: [192.0.2.0/24]");
+    rig.eventually("whom it lets in", &router, || allows("192.0.2.0/24"));
+    assert_eq!(router.stop(), Some(0));
+    rig.site.write("password", "third");
+    yaml(LOGIN, "pull: never, allowFrom: [198.51.100.0/24]");
+    let router = Router::start(&rig.site);
+    rig.eventually("what changed meanwhile", &router, || says("third") && allows("198.51.100.0/24"));
+    yaml("", "pull: never");
+    rig.eventually("nothing to pull with", &router, || login().is_empty());
+    assert!(!router.log().contains("third"), "{}", router.log());
 }
 
 #[test]

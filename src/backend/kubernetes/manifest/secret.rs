@@ -13,7 +13,7 @@ use crate::config::settings::Registry;
 use crate::landscape::ServiceSpec;
 
 /// Credentials of one registry, as read.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Login {
     /// The registry's host, as `docker.io` or `registry.example.com:5000`.
     pub registry: String,
