@@ -30,8 +30,6 @@ pub async fn connect(settings: &KubernetesSettings, read_timeout: Option<Duratio
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = read_timeout;
     config.reset_reader_on_write = true;
-    // Whoever asks decides when it asks again; the client would do so for longer than requests are held.
-    config.default_retry = false;
     let namespace = settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     // A user and a password may stand in it.
     let host = config.cluster_url.authority().map(|a| a.as_str().rsplit('@').next().unwrap_or_default().to_owned());

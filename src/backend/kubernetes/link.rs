@@ -192,8 +192,6 @@ async fn ask(cluster: &Cluster) -> Result<(), Silence> {
     match tokio::time::timeout(HELLO, cluster.client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if !trouble::is_away(&error) => Ok(()),
-        // One that has too much to do is there.
-        Ok(Err(kube::Error::Api(status))) if status.code == 429 => Ok(()),
         Ok(Err(error @ kube::Error::Api(_))) => Err(Silence::Other(why(&error))),
         Ok(Err(error)) => Err(Silence::Broken(why(&error))),
         Err(_) => Err(Silence::Other(format!("{} does not answer", cluster.url))),
@@ -260,24 +258,6 @@ mod tests {
         server.abort();
         let _ = server.await;
         hello(&cluster).await.unwrap_err();
-    }
-
-    #[tokio::test]
-    async fn a_server_that_has_too_much_to_do_is_there_and_one_that_a_gateway_misses_is_not() {
-        for (status, is_there) in [("429 Too Many Requests", true), ("403 Forbidden", true), ("503 Unavailable", false)]
-        {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let (_folder, cluster) = cluster(&listener).await;
-            let server = tokio::spawn(async move {
-                while let Ok((mut stream, _)) = listener.accept().await {
-                    let _ = stream.read(&mut [0; 4096]).await;
-                    let head = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                    let _ = stream.write_all(head.as_bytes()).await;
-                }
-            });
-            assert_eq!(hello(&cluster).await.is_ok(), is_there, "{status}");
-            server.abort();
-        }
     }
 
     #[test]
