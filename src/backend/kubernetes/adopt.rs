@@ -41,8 +41,9 @@ pub(super) async fn adopt(shared: &Arc<Shared>) -> Result<Vec<Found>, BackendErr
     }
     let generation = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |d| d.as_micros() as u64);
     let asked: Vec<_> = {
+        let strangers = shared.strangers.all();
         let mirror = shared.mirror.lock();
-        let ours = mirror.kept.iter().filter(|(key, _)| !shared.strangers.has(key));
+        let ours = mirror.kept.iter().filter(|(key, _)| !strangers.contains(*key));
         let ask = |(_, kept): (&ServiceKey, &Kept)| {
             let (tell, told) = oneshot::channel();
             kept.words.send(Word::Adopt(generation, tell)).ok().map(|()| told)

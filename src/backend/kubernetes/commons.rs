@@ -1,7 +1,7 @@
 //! What each landscape has as a whole - its ConfigMap, its NetworkPolicy, what its images are pulled with - follows
 //! the settings and the files that they name, whether or not anything is started meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +17,20 @@ use crate::landscape::LandscapeId;
 
 /// After a write that got no answer.
 const AGAIN: Duration = Duration::from_secs(1);
+/// After a round in which some were refused: someone may change what for.
+const REFUSED: Duration = Duration::from_secs(30);
 
 /// See the module's words.
 #[derive(Default)]
 pub(super) struct Commons {
     round: Mutex<Option<AbortHandle>>,
-    /// What all landscapes were last written by.
-    written: Mutex<Option<Basis>>,
+    /// What each landscape was last written by.
+    written: Mutex<HashMap<LandscapeId, Basis>>,
     random: RandomState,
 }
 
 /// What a landscape's common objects are made of.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 struct Basis {
     settings: Arc<KubernetesSettings>,
     /// Of what the files of passwords say; comparable in this process alone.
@@ -36,34 +38,46 @@ struct Basis {
 }
 
 impl Shared {
-    /// These landscapes run something here; their services are told by others.
+    /// These landscapes run something here.
     pub(super) fn keep_commons(self: &Arc<Self>, landscapes: BTreeSet<LandscapeId>) {
         let mut round = self.commons.round.lock();
         if let Some(before) = round.take() {
             before.abort();
         }
+        self.commons.written.lock().retain(|id, _| landscapes.contains(id));
         if !landscapes.is_empty() {
             *round = Some(self.spawn(self.clone().write_commons(landscapes)));
         }
     }
 
-    async fn write_commons(self: Arc<Self>, landscapes: BTreeSet<LandscapeId>) {
+    async fn write_commons(self: Arc<Self>, mut landscapes: BTreeSet<LandscapeId>) {
         let settings = self.settings.load_full();
-        let logins = self.commons.random.hash_one(manifest::logins(&settings.registries).await);
-        let basis = Basis { settings, logins };
-        if self.commons.written.lock().as_ref() == Some(&basis) {
-            return;
+        let mut told = String::new();
+        loop {
+            let logins = self.commons.random.hash_one(manifest::logins(&settings.registries).await);
+            let basis = Basis { settings: settings.clone(), logins };
+            landscapes.retain(|id| self.commons.written.lock().get(id) != Some(&basis));
+            let mut refused = BTreeSet::new();
+            for id in landscapes {
+                // The next round may interrupt this one: what was written before is not there for certain any more.
+                self.commons.written.lock().remove(&id);
+                self.landscapes.forget(&id).await;
+                if self.write_common(&id, &mut told).await {
+                    self.commons.written.lock().insert(id, basis.clone());
+                } else {
+                    refused.insert(id);
+                }
+            }
+            if refused.is_empty() {
+                return;
+            }
+            landscapes = refused;
+            tokio::time::sleep(REFUSED).await;
         }
-        // Not before the last one is written: the next round may interrupt this one.
-        *self.commons.written.lock() = None;
-        self.landscapes.forget();
-        for id in &landscapes {
-            self.write_common(id).await;
-        }
-        *self.commons.written.lock() = Some(basis);
     }
 
-    async fn write_common(&self, id: &LandscapeId) {
+    /// Whether it was written, and not refused; each reason is told once.
+    async fn write_common(&self, id: &LandscapeId, told: &mut String) -> bool {
         loop {
             self.link.up().await;
             let written = match self.writer() {
@@ -71,12 +85,17 @@ impl Shared {
                 None => Err(Problem::Away),
             };
             match written {
+                Ok(()) => return true,
                 Err(Problem::Away) => tokio::time::sleep(AGAIN).await,
-                // Whoever wants to start something of it is told, too.
+                Err(Problem::Missing) => return false,
                 Err(Problem::Refused(failure)) => {
-                    return tracing::warn!(landscape = %id, "what it has as a whole stays as it is: {}", failure.detail);
+                    // Whoever wants to start something of it is told, too.
+                    if *told != failure.detail {
+                        tracing::warn!(landscape = %id, "what it has as a whole is not as configured: {}", failure.detail);
+                        told.clone_from(&failure.detail);
+                    }
+                    return false;
                 }
-                Ok(()) | Err(Problem::Missing) => return,
             }
         }
     }

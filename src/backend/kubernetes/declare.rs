@@ -42,6 +42,9 @@ impl KubernetesBackend {
         let ids: HashSet<LandscapeId> = settings.landscapes.iter().map(|l| l.id.clone()).collect();
         let attach: HashMap<ServiceKey, Attach> =
             entries.iter().filter_map(|(key, e)| Some((key.clone(), e.policy.attach.clone()?))).collect();
+        let unreadable: HashSet<LandscapeId> =
+            settings.landscapes.iter().filter(|l| l.spec.is_err()).map(|l| l.id.clone()).collect();
+        self.shared.introduce(entries.keys().cloned().collect(), unreadable.clone());
         self.part_with(&attach, &entries);
         self.attached.lock().clone_from(&attach);
         self.shared.configured(ids.clone());
@@ -55,16 +58,15 @@ impl KubernetesBackend {
             });
             self.shared.say(key, of, Word::Declared(declared, entry.policy.stop_grace));
         }
-        let unreadable: HashSet<LandscapeId> =
-            settings.landscapes.iter().filter(|l| l.spec.is_err()).map(|l| l.id.clone()).collect();
         let kept: Vec<ServiceKey> = self.shared.mirror.lock().kept.keys().cloned().collect();
-        for key in kept.iter().filter(|key| !entries.contains_key(key) && !self.shared.strangers.has(key)) {
+        let strangers = self.shared.strangers.all();
+        for key in kept.iter().filter(|key| !entries.contains_key(key) && !strangers.contains(*key)) {
             let event = if unreadable.contains(&key.landscape) { Event::Declared(None) } else { Event::Left };
             self.shared.say(key, None, Word::Event(event));
         }
         let own = entries.iter().filter(|(key, e)| e.spec.is_some() && !attach.contains_key(key));
         self.shared.keep_commons(own.map(|(key, _)| key.landscape.clone()).collect());
-        self.shared.introduce(|key| entries.contains_key(key), unreadable);
+        self.shared.see_off();
     }
 
     /// Keepers of services that are attached to something else than before end: another one begins.

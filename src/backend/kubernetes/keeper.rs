@@ -155,8 +155,8 @@ impl Keeper {
                 self.core.on(event)
             }
             Word::Want(want) => {
-                let count = want.replicas.iter().map(|w| w.id.ordinal).collect::<BTreeSet<_>>().len();
-                self.scaled.send_if_modified(|scaled| scaled.take_if(|n| *n as usize != count).is_some());
+                let number = if want.replicas.is_empty() { 0 } else { want.number };
+                self.scaled.send_if_modified(|scaled| scaled.take_if(|n| *n != number).is_some());
                 self.core.on(Event::Want(want))
             }
             Word::Declared(declared, grace) => {

@@ -107,6 +107,7 @@ pub(super) fn pod(seen: &api::Pod, ours: bool) -> Option<Pod> {
         last_end: container.and_then(|c| c.last_state.as_ref()?.terminated.as_ref()).map(ended),
         since: running.and_then(|r| r.started_at.as_ref()).map(at),
         ready: is_ready(seen),
+        ranked: has(status, "Ready").is_some_and(|c| c.status == "True"),
         terminating,
         over: finished || (terminating && stopped),
         cause: cause(status),

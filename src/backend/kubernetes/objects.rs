@@ -63,9 +63,10 @@ pub(super) struct Writer {
 }
 
 impl Landscapes {
-    /// What they are made of has changed: everything is written anew when it is needed next.
-    pub(super) fn forget(&self) {
-        self.owners.lock().clear();
+    /// What it is made of has changed: it is written anew when it is needed next. Whoever is writing it comes to an
+    /// end first.
+    pub(super) async fn forget(&self, id: &LandscapeId) {
+        *self.of(id).lock().await = None;
     }
 
     fn of(&self, id: &LandscapeId) -> Owner {

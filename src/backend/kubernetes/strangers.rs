@@ -27,6 +27,7 @@ pub(super) struct Strangers(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     keys: HashSet<ServiceKey>,
+    configured: HashSet<ServiceKey>,
     /// Landscapes whose ci.yml cannot be read: what is theirs is not known.
     unreadable: HashSet<LandscapeId>,
     /// Whoever is still a stranger goes.
@@ -34,8 +35,9 @@ struct Known {
 }
 
 impl Strangers {
-    pub(super) fn has(&self, key: &ServiceKey) -> bool {
-        self.0.lock().keys.contains(key)
+    /// Who is one. Not to be asked for under the mirror's lock.
+    pub(super) fn all(&self) -> HashSet<ServiceKey> {
+        self.0.lock().keys.clone()
     }
 }
 
@@ -45,22 +47,19 @@ impl Shared {
         if self.adopted.load(Ordering::Acquire) {
             return;
         }
-        self.strangers.0.lock().keys.insert(key.clone());
-        self.say(key, None, Word::Event(Event::Declared(None)));
+        let mut known = self.strangers.0.lock();
+        if !known.configured.contains(key) {
+            known.keys.insert(key.clone());
+            // Before anybody can introduce it: what is said of it then is said later.
+            self.say(key, None, Word::Event(Event::Declared(None)));
+        }
     }
 
-    /// These are configured, but for landscapes that cannot be read.
-    pub(super) fn introduce(
-        self: &Arc<Self>,
-        is_known: impl Fn(&ServiceKey) -> bool,
-        unreadable: HashSet<LandscapeId>,
-    ) {
-        {
-            let mut known = self.strangers.0.lock();
-            known.keys.retain(|key| !is_known(key));
-            known.unreadable = unreadable;
-        }
-        self.see_off();
+    /// These are configured, but for landscapes that cannot be read. To be called before anything is said of them.
+    pub(super) fn introduce(&self, configured: HashSet<ServiceKey>, unreadable: HashSet<LandscapeId>) {
+        let mut known = self.strangers.0.lock();
+        known.keys.retain(|key| !configured.contains(key));
+        (known.configured, known.unreadable) = (configured, unreadable);
     }
 
     /// Waits until those that are still strangers are left over.
@@ -76,10 +75,11 @@ impl Shared {
         self.see_off();
     }
 
-    fn see_off(self: &Arc<Self>) {
+    /// Those go of whom it is known by now that they are left over.
+    pub(super) fn see_off(self: &Arc<Self>) {
         let gone: Vec<ServiceKey> = {
             let mut known = self.strangers.0.lock();
-            let Known { keys, unreadable, due } = &mut *known;
+            let Known { keys, unreadable, due, .. } = &mut *known;
             keys.extract_if(|key| *due && !unreadable.contains(&key.landscape)).collect()
         };
         for key in gone {
@@ -116,8 +116,13 @@ mod tests {
         shared
     }
 
+    fn introduce(shared: &Arc<Shared>, configured: HashSet<ServiceKey>, unreadable: HashSet<LandscapeId>) {
+        shared.introduce(configured, unreadable);
+        shared.see_off();
+    }
+
     fn is_there(shared: &Shared) -> bool {
-        shared.strangers.has(&ServiceKey::new("4711", "old"))
+        shared.strangers.all().contains(&ServiceKey::new("4711", "old"))
     }
 
     #[tokio::test(start_paused = true)]
@@ -141,7 +146,7 @@ mod tests {
         let began = Instant::now();
         let parting = tokio::spawn(shared.clone().part_with_strangers(known));
         tokio::time::sleep(FILES - Duration::from_secs(1)).await;
-        shared.introduce(|_| false, HashSet::new());
+        introduce(&shared, HashSet::new(), HashSet::new());
         assert!(is_there(&shared), "reloading is no reason");
         parting.await.unwrap();
         assert_eq!(began.elapsed(), FILES);
@@ -151,18 +156,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_turns_out_to_be_configured_is_no_stranger_any_more() {
         let shared = shared();
-        shared.introduce(|key| &*key.service == "old", HashSet::new());
+        introduce(&shared, [ServiceKey::new("4711", "old")].into(), HashSet::new());
         assert!(!is_there(&shared));
+        shared.meet(&ServiceKey::new("4711", "old"));
+        assert!(!is_there(&shared), "seen before it was declared, and met after");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_landscape_that_cannot_be_read_keeps_what_it_has_until_it_can() {
         let shared = shared();
-        shared.introduce(|_| false, [LandscapeId::from("4711")].into());
+        introduce(&shared, HashSet::new(), [LandscapeId::from("4711")].into());
         let (_tell, known) = watch::channel(members(&["a"]));
         shared.clone().part_with_strangers(known).await;
         assert!(is_there(&shared));
-        shared.introduce(|_| false, HashSet::new());
+        introduce(&shared, HashSet::new(), HashSet::new());
         assert!(!is_there(&shared));
     }
 }

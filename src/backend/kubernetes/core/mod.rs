@@ -360,7 +360,7 @@ impl Core {
 
     /// Whether all that is wanted is ready, and nothing is on its way.
     fn is_settled(&self) -> bool {
-        let ready = |r: &Replica| r.pod.as_deref().and_then(|name| self.pod(name)).is_some_and(|p| p.ready);
+        let ready = |r: &Replica| r.pod.as_deref().and_then(|name| self.pod(name)).is_some_and(|p| p.ready && p.ranked);
         self.none_comes() && self.leaving.is_empty() && !self.ids.is_empty() && self.ids.values().all(ready)
     }
 

@@ -67,8 +67,10 @@ pub struct Pod {
     pub last_end: Option<Failure>,
     /// Since when the application runs, if it does.
     pub since: Option<SystemTime>,
-    /// The Ready condition.
+    /// By its node's probes, and by its gates if it has any.
     pub ready: bool,
+    /// The condition Ready: of more pods than there should be, the cluster ends those first that lack it.
+    pub ranked: bool,
     /// It was told to go.
     pub terminating: bool,
     /// Nothing of it runs any more, and nothing will.

@@ -357,7 +357,7 @@ impl World {
         if let Some(sim) = name.and_then(|name| self.pods.get_mut(&name)).filter(|p| p.pod.state == PodState::Running) {
             sim.pod.ends += 1;
             sim.pod.state = PodState::Exited(trouble::exited(3, None, "Error", None));
-            sim.pod.ready = false;
+            (sim.pod.ready, sim.pod.ranked) = (false, false);
             let view = Event::Pod(sim.pod.clone());
             self.pod_changed(view);
         }
@@ -729,7 +729,7 @@ impl World {
             && !sim.pod.terminating
         {
             sim.pod.terminating = true;
-            sim.pod.ready = false;
+            (sim.pod.ready, sim.pod.ranked) = (false, false);
             let view = Event::Pod(sim.pod.clone());
             self.pod_changed(view);
         }
@@ -857,6 +857,7 @@ impl World {
             last_end: None,
             since: None,
             ready: false,
+            ranked: false,
             terminating: false,
             over: false,
             cause: None,
@@ -894,7 +895,7 @@ impl World {
             PodState::Starting | PodState::Exited(_) => pod.state = PodState::Running,
             PodState::Failing(_) if app == App::Good => pod.state = PodState::Starting,
             PodState::Unscheduled(_) if app != App::NoRoom => pod.state = PodState::Starting,
-            PodState::Running if !pod.ready => pod.ready = true,
+            PodState::Running if !pod.ready => (pod.ready, pod.ranked) = (true, true),
             _ => return false,
         }
         let view = Event::Pod(pod.clone());

@@ -105,10 +105,10 @@ impl Core {
     }
 
     /// Whether the wrong pods would go: of more than there should be, the cluster ends those first that are
-    /// not ready by its own reckoning, which is slower than ours.
+    /// not ready by its own reckoning, which is slower than ours and takes it back where a node is not heard of.
     fn waits_to_shrink(&self, count: u32) -> bool {
         let lives = |name: &str| self.pod(name).filter(|p| p.lives());
-        let unready = |name: &str| lives(name).is_some_and(|p| !p.ready);
+        let unready = |name: &str| lives(name).is_some_and(|p| !p.ranked);
         count > 0
             && self.known.is_some_and(|known| count < known)
             && self.ids.values().any(|r| !r.ended && r.pod.as_deref().is_some_and(unready))
