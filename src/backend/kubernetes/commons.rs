@@ -1,17 +1,21 @@
 //! What each landscape has as a whole - its ConfigMap, its NetworkPolicy, what its images are pulled with - follows
-//! the settings and the files that they name, whether or not anything is started meanwhile.
+//! the settings and the files that they name, whether or not anything is started meanwhile. What somebody takes
+//! away of it is written again: without its ConfigMap nothing of the landscape lasts, without its NetworkPolicy
+//! everybody reaches its pods.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Resource;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use super::core::Problem;
-use super::manifest;
 use super::shared::Shared;
+use super::watch::Change;
+use super::{manifest, names};
 use crate::config::settings::KubernetesSettings;
 use crate::landscape::LandscapeId;
 
@@ -23,6 +27,8 @@ const REFUSED: Duration = Duration::from_secs(30);
 /// See the module's words.
 #[derive(Default)]
 pub(super) struct Commons {
+    /// Landscapes that run something here.
+    kept: Mutex<BTreeSet<LandscapeId>>,
     round: Mutex<Option<AbortHandle>>,
     /// What each landscape was last written by.
     written: Mutex<HashMap<LandscapeId, Basis>>,
@@ -45,8 +51,30 @@ impl Shared {
             before.abort();
         }
         self.commons.written.lock().retain(|id, _| landscapes.contains(id));
+        self.commons.kept.lock().clone_from(&landscapes);
         if !landscapes.is_empty() {
             *round = Some(self.spawn(self.clone().write_commons(landscapes)));
+        }
+    }
+
+    /// Hears of the objects of one kind that landscapes have as a whole.
+    pub(super) fn common<K: Resource>(self: &Arc<Self>, change: Change<K>) {
+        let of = |object: &K| {
+            let id = object.meta().annotations.as_ref()?.get(names::LANDSCAPE)?;
+            (object.meta().name == Some(names::landscape(id))).then(|| LandscapeId::from(id.as_str()))
+        };
+        let gone: Vec<LandscapeId> = match change {
+            Change::All(all) => {
+                let there: HashSet<LandscapeId> = all.iter().filter_map(of).collect();
+                self.commons.written.lock().keys().filter(|id| !there.contains(*id)).cloned().collect()
+            }
+            Change::Gone(one) => of(&one).into_iter().collect(),
+            Change::One(_) | Change::Nothing => return,
+        };
+        let kept = self.commons.kept.lock().clone();
+        if gone.iter().any(|id| kept.contains(id)) {
+            self.commons.written.lock().retain(|id, _| !gone.contains(id));
+            self.keep_commons(kept);
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::runtime::watcher::Config;
@@ -21,9 +22,13 @@ pub(super) async fn own(shared: Arc<Shared>) {
     let marked = Config::default().labels(&names::selector(&shared.settings.load().instance));
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let pods: Api<api::Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let anchors: Api<api::ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let policies: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     tokio::join!(
         watch(&shared.link, deployments, marked.clone(), |change| own_deployments(&shared, change)),
-        watch(&shared.link, pods, marked, |change| own_pods(&shared, change)),
+        watch(&shared.link, pods, marked.clone(), |change| own_pods(&shared, change)),
+        watch(&shared.link, anchors, marked.clone(), |change| shared.common(change)),
+        watch(&shared.link, policies, marked, |change| shared.common(change)),
     );
 }
 

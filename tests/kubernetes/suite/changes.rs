@@ -177,6 +177,31 @@ fn what_a_landscape_has_as_a_whole_follows_its_settings_though_nothing_starts() 
 }
 
 #[test]
+fn what_a_landscape_has_as_a_whole_is_there_again_when_somebody_takes_it_away() {
+    let rig = Rig::new("", &colored("red"));
+    let router = Router::start(&rig.site);
+    rig.await_deployment("web");
+    rig.await_deployment("other");
+    let uid = |plural: &str| rig.town.get(plural, "ws-shop").body.text("/metadata/uid").to_owned();
+    let take = |plural: &str| rig.town.delete(plural, "ws-shop", &serde_json::json!({})).good();
+    let anew = |plural: &str, before: &str| !uid(plural).is_empty() && uid(plural) != before;
+    let policy = uid("networkpolicies");
+    take("networkpolicies");
+    rig.eventually("another NetworkPolicy", &router, || anew("networkpolicies", &policy));
+    let anchor = uid("configmaps");
+    take("configmaps");
+    rig.eventually("another ConfigMap", &router, || anew("configmaps", &anchor));
+    let anchor = uid("configmaps");
+    rig.eventually("all that it owns", &router, || {
+        let of = |plural: &&str| rig.town.list(plural, "labelSelector=landscape-router/landscape=shop");
+        let owned: Vec<Value> = ["deployments", "networkpolicies"].iter().flat_map(of).collect();
+        owned.len() == 3 && owned.iter().all(|o| o.text("/metadata/ownerReferences/0/uid") == anchor)
+    });
+    assert_eq!(router.shop("/other").status, 200, "{}\n{}", rig.town.tell(), router.log());
+    assert_eq!(uid("configmaps"), anchor, "{}", router.log());
+}
+
+#[test]
 fn a_removed_landscape_leaves_nothing() {
     let rig = Rig::new("", &colored("red"));
     let alone = std::fs::read_to_string(rig.site.path().join("router.yaml")).unwrap();
