@@ -14,6 +14,7 @@ pub(super) struct Election {
     /// A write is under way since.
     writing: Option<Instant>,
     next: Instant,
+    /// It is being given up. What was under way when the end began is not that: it is waited for.
     released: bool,
 }
 
@@ -35,7 +36,7 @@ impl Core {
     pub(super) fn election_wrote(&mut self, result: Result<u64, Trouble>, now: Instant) {
         let Some(sent) = self.election.writing.take() else { return };
         match result {
-            Ok(_) if self.ending => self.election.released = true,
+            Ok(_) if self.election.released => {}
             Ok(version) => {
                 self.view.wrote(version, sent);
                 if self.election.held.is_none() {

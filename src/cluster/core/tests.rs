@@ -236,6 +236,18 @@ fn a_router_that_ends_is_not_waited_for_and_another_one_leads_at_once() {
 }
 
 #[test]
+fn a_leader_that_ends_while_it_renews_gives_its_lease_up() {
+    for moment in 0..110 {
+        let mut w = routers(1, Weather { delay: 200, ..FINE }, 2, 7);
+        w.pass(secs(1) + ms(50 * moment));
+        let leader = w.leader().unwrap();
+        w.end(leader);
+        w.pass(secs(3));
+        assert!(w.leader().is_some_and(|next| next != leader), "{} ms", 50 * moment);
+    }
+}
+
+#[test]
 fn little_is_written_whatever_goes_on() {
     let mut w = routers(200, FINE, 3, 8);
     let keys = w.keys.clone();
