@@ -52,11 +52,13 @@ pub fn init(format: LogFormat) -> Result<(), LoggingError> {
 
 /// Whether a message may be written whatever the filter asks for: the Docker client writes whole requests
 /// and answers at `debug`, a container's environment with its secrets among them. The cluster's client writes
-/// an error for every call that fails, twice a second while there is no API server; who called says so, once.
+/// an error for every call that fails, twice a second while there is no API server; who called says so, once. The
+/// watch of files warns of every folder that is gone, which each change of a mounted ConfigMap leaves behind.
 fn is_harmless(target: &str, level: Level) -> bool {
     let of_the_client = target.strip_prefix("bollard").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
     let of_a_call = target == "kube_client::client::builder" && level == Level::ERROR;
-    !of_a_call && (!of_the_client || level <= Level::INFO)
+    let of_a_folder = target.starts_with("notify::") && level != Level::ERROR && level <= Level::INFO;
+    !of_a_call && !of_a_folder && (!of_the_client || level <= Level::INFO)
 }
 
 fn colours() -> bool {
@@ -82,6 +84,15 @@ mod tests {
         assert!(is_harmless("bollard::docker", Level::WARN));
         assert!(!is_harmless("kube_client::client::builder", Level::ERROR), "it is said by who called");
         assert!(is_harmless("kube_client::client::builder", Level::DEBUG));
+    }
+
+    #[test]
+    fn a_mounted_folder_that_was_replaced_is_not_worth_a_warning() {
+        for level in [Level::INFO, Level::WARN] {
+            assert!(!is_harmless("notify::inotify", level));
+            assert!(is_harmless("landscape_router::config::watch", level));
+        }
+        assert!(is_harmless("notify::inotify", Level::ERROR) && is_harmless("notify::inotify", Level::DEBUG));
     }
 
     #[test]
