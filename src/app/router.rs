@@ -76,12 +76,12 @@ impl Router {
         if let Some(watch) = &*self.watch.lock() {
             watch.files(loaded.files);
         }
-        let Some(new) = loaded.settings else { return self.told(false, Vec::new(), mistakes) };
+        let Some(new) = loaded.settings else { return self.refused(mistakes) };
         if let Some(fixed) = self.unchangeable(&previous, &new) {
             let mistake = loaded.pointer.error(fixed.key, fixed.message, fixed.remedy);
             log(&mistake);
             mistakes.push(mistake.to_string());
-            return self.told(false, Vec::new(), mistakes);
+            return self.refused(mistakes);
         }
         let changes = Changes::between(&previous, &new);
         match self.apply(Arc::new(new)).await {
@@ -104,6 +104,11 @@ impl Router {
     fn unchangeable(&self, old: &Settings, new: &Settings) -> Option<Fixed> {
         let in_cluster = self.names.is_some() || self.backends.running(BackendKind::Kubernetes).is_some();
         unchangeable(old, new, in_cluster)
+    }
+
+    fn refused(&self, mistakes: Vec<String>) -> Reloaded {
+        tracing::error!("the configuration is not taken: what was good before is still served");
+        self.told(false, Vec::new(), mistakes)
     }
 
     fn told(&self, ok: bool, changes: Vec<String>, mistakes: Vec<String>) -> Reloaded {
