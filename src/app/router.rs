@@ -216,7 +216,7 @@ struct Fixed {
 }
 
 const FIXED: &str = "this cannot change while the router runs";
-const TAKE_OVER: &str = "start it anew with `run --take-over`";
+const TAKE_OVER: &str = "start it anew with `run --take-over`, in a cluster by `kubectl rollout restart`";
 
 /// What a running router cannot change. `in_cluster`: it has begun to look after services on Kubernetes.
 fn unchangeable(old: &Settings, new: &Settings, in_cluster: bool) -> Option<Fixed> {
