@@ -76,7 +76,10 @@ impl Backends {
     /// The backend of this kind. An engine that does not answer is no error: what needs it waits.
     pub fn of(&self, kind: BackendKind, settings: &Settings, lifecycle: &Lifecycle) -> Arc<dyn Backend> {
         match kind {
-            BackendKind::Process => self.process.clone(),
+            BackendKind::Process => {
+                self.process.expect_services();
+                self.process.clone()
+            }
             BackendKind::Docker => self.docker(settings, lifecycle),
             BackendKind::Kubernetes => self.kubernetes(settings, lifecycle),
         }

@@ -30,7 +30,7 @@ mod shim;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -94,6 +94,7 @@ impl ProcessOptions {
 /// one.
 pub struct ProcessBackend {
     room: Arc<Room>,
+    expecting: Once,
     _hang_up: DropGuard,
 }
 
@@ -103,12 +104,22 @@ impl ProcessBackend {
     pub fn new(options: ProcessOptions, observer: Observer) -> Result<Self, BackendError> {
         let room = Arc::new(Room::new(options, observer)?);
         let _hang_up = room.cancel.clone().drop_guard();
-        Ok(Self { room, _hang_up })
+        Ok(Self { room, expecting: Once::new(), _hang_up })
     }
 
     /// Takes over changed settings, for what is started from now on.
     pub fn configure(&self, settings: ProcessSettings) {
         self.room.configure(settings);
+    }
+
+    /// Something is to run here. What it cannot have is in the log, once: a router of containers alone has no use
+    /// for that.
+    pub fn expect_services(&self) {
+        self.expecting.call_once(|| {
+            if let Some(shortcoming) = self.shortcoming() {
+                tracing::warn!("{shortcoming}");
+            }
+        });
     }
 
     /// Plans' limits that cannot be had here, in words; `None` when all can.

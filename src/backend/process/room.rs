@@ -99,9 +99,6 @@ impl Room {
             BackendError::Failed("neither bash nor sh was found in /bin, /usr/bin or /usr/local/bin".into())
         })?;
         let places = if options.control_groups { Places::detect() } else { Places::default() };
-        if let Some(shortcoming) = places.shortcoming() {
-            tracing::warn!("{shortcoming}");
-        }
         Ok(Self {
             settings: ArcSwap::from_pointee(options.settings.clone()),
             options,
