@@ -123,6 +123,9 @@ fn the_base_holds_a_configuration_without_a_mistake_and_reads_it_where_it_is_mou
     let pod = &ours(&objects, "Deployment")["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     assert_eq!(container["args"], json!(["run", "--config", "/etc/landscape-router/router.yaml"]));
+    // `kubectl exec` finds it beside an init container, and a mesh's.
+    let annotations = &ours(&objects, "Deployment")["spec"]["template"]["metadata"]["annotations"];
+    assert_eq!(annotations["kubectl.kubernetes.io/default-container"], container["name"]);
     let mounts = container["volumeMounts"].as_array().unwrap();
     let config = mounts.iter().find(|m| m["mountPath"] == "/etc/landscape-router").unwrap();
     assert!(config.get("subPath").is_none());
