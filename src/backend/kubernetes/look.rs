@@ -107,7 +107,7 @@ pub(super) fn pod(seen: &api::Pod, ours: bool) -> Option<Pod> {
         last_end: container.and_then(|c| c.last_state.as_ref()?.terminated.as_ref()).map(ended),
         since: running.and_then(|r| r.started_at.as_ref()).map(at),
         ready: is_ready(seen),
-        ranked: has(status, "Ready").is_some_and(|c| c.status == "True"),
+        ranked: is_true(status, "Ready"),
         terminating,
         over: finished || (terminating && stopped),
         cause: cause(status),
@@ -149,6 +149,10 @@ fn app(status: &api::PodStatus, ours: bool) -> Option<&api::ContainerStatus> {
     if ours { all.find(|c| c.name == manifest::APP_CONTAINER) } else { all.next() }
 }
 
+fn is_true(status: Option<&api::PodStatus>, condition: &str) -> bool {
+    has(status, condition).is_some_and(|c| c.status == "True")
+}
+
 fn has<'s>(status: Option<&'s api::PodStatus>, condition: &str) -> Option<&'s api::PodCondition> {
     status?.conditions.as_ref()?.iter().find(|c| c.type_ == condition)
 }
@@ -157,8 +161,7 @@ fn has<'s>(status: Option<&'s api::PodStatus>, condition: &str) -> Option<&'s ap
 /// that could not reach the API server for a while it is taken back, and nobody has looked at the pod.
 fn is_ready(seen: &api::Pod) -> bool {
     let gated = seen.spec.as_ref().and_then(|s| s.readiness_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
-    let condition = if gated { "Ready" } else { "ContainersReady" };
-    has(seen.status.as_ref(), condition).is_some_and(|c| c.status == "True")
+    is_true(seen.status.as_ref(), if gated { "Ready" } else { "ContainersReady" })
 }
 
 fn state(seen: &api::Pod, container: Option<&api::ContainerStatus>, finished: bool) -> PodState {
