@@ -90,8 +90,9 @@ impl Service {
     /// The cold path: asks for a replica and waits for a lease. Dropping the future frees its place
     /// at once.
     pub async fn hold(self: &Arc<Self>, demand: Demand) -> Result<Held, Refusal> {
-        let came = Instant::now();
-        let mut result = self.wait(demand, None).await;
+        let now = Instant::now();
+        let came = now.checked_sub(demand.waited).unwrap_or(now);
+        let mut result = self.wait(demand, (came < now).then_some(came)).await;
         let mut service = self;
         while let (Err(Refusal::Removed), Some(next)) = (&result, service.successor()) {
             result = next.wait(demand, Some(came)).await;
@@ -110,7 +111,8 @@ impl Service {
         result
     }
 
-    /// `before` is since when the request has been waiting, if it has: for a predecessor.
+    /// `before` is since when the request has been waiting, if it has: for a predecessor, or for a replica that
+    /// did not accept then.
     async fn wait(self: &Arc<Self>, demand: Demand, before: Option<Instant>) -> Result<Held, Refusal> {
         if let Some(failed) = demand.failed
             && let Some(replica) = self.ready.load().replicas.iter().find(|r| r.uid == failed)

@@ -65,6 +65,16 @@ pub struct Demand {
     pub page: bool,
     /// A replica (its `uid`) that just failed this request before anything was sent.
     pub failed: Option<u64>,
+    /// How long it has been held before, of the same deadline.
+    pub waited: Duration,
+}
+
+impl Demand {
+    /// That of a request that has waited for nothing yet, of which nothing is held in memory, and by whom
+    /// no person waits.
+    pub fn of(use_: Use) -> Self {
+        Self { use_, bytes: 0, page: false, failed: None, waited: Duration::ZERO }
+    }
 }
 
 /// A lease that was waited for.
@@ -72,7 +82,7 @@ pub struct Demand {
 pub struct Held {
     /// The lease.
     pub lease: Lease,
-    /// How long the request was held; zero if a replica was ready after all.
+    /// How long the request was held, in all; zero if a replica was ready after all.
     pub waited: Duration,
 }
 
@@ -165,7 +175,12 @@ impl Service {
 
     /// Whether a replica is ready.
     pub fn is_ready(&self) -> bool {
-        !self.ready.load().replicas.is_empty()
+        self.ready_count() > 0
+    }
+
+    /// How many replicas are ready.
+    pub fn ready_count(&self) -> usize {
+        self.ready.load().replicas.len()
     }
 
     /// The warm path: a lease on the better of two ready replicas, or on the one that `sticky`

@@ -219,7 +219,7 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 }
 
 fn demand() -> Demand {
-    Demand { use_: Use::Counts, bytes: 100, page: false, failed: None }
+    Demand { bytes: 100, ..Demand::of(Use::Counts) }
 }
 
 fn policy(change: impl FnOnce(&mut Policy)) -> Policy {

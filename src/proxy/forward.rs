@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
-use super::again::Last;
+use super::again::{Last, Patience};
 use super::answer::{Answer, Format};
 use super::body::Body;
 use super::endpoint::{Endpoint, Target};
@@ -33,8 +33,6 @@ use crate::listen::Phase;
 
 const COLD_START: HeaderName = HeaderName::from_static("x-landscape-cold-start");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-/// Attempts for one request.
-const ATTEMPTS: u32 = 4;
 
 /// A request on its way, and what has to be known of it until its answer.
 pub(super) struct Outgoing {
@@ -48,6 +46,7 @@ pub(super) struct Outgoing {
     pub use_: Use,
     /// Held for so long, if it was.
     pub cold: Option<Duration>,
+    pub patience: Patience,
     /// The ordinal that its cookie names.
     pub sticky: Option<u32>,
 }
@@ -120,7 +119,7 @@ impl Outgoing {
         endpoint: &Endpoint,
         slot: &mut Slot,
     ) -> Result<(Upstream, Key, Response<Incoming>), NotHeld> {
-        let (mut attempts, mut broke, mut fresh) = (1, None, false);
+        let (mut broke, mut fresh) = (None, false);
         loop {
             let key = self.key(endpoint)?;
             let why = match self.attempt(endpoint, key, slot, fresh).await {
@@ -128,23 +127,18 @@ impl Outgoing {
                 Err(Failed::Answer(answer)) => return Err(NotHeld::Answer(answer)),
                 Err(Failed::Again(why)) => why,
             };
-            attempts += 1;
-            self.usage.retried();
             match why {
                 Why::Stale => fresh = true,
-                Why::Connect if attempts <= ATTEMPTS => {
-                    self.another(endpoint, slot, Last::Unreachable).await?;
-                }
                 Why::Reset if broke.is_none() => {
                     broke = Some(key.uid);
                     self.another(endpoint, slot, Last::Broke).await?;
                 }
-                Why::Reset if broke == Some(key.uid) && !self.accepts(endpoint).await => {
-                    self.another(endpoint, slot, Last::Unreachable).await?;
+                Why::Reset if broke != Some(key.uid) || self.accepts(endpoint).await => {
+                    return Err(NotHeld::Answer(ErrorCode::UpstreamReset.into()));
                 }
-                Why::Connect => return Err(NotHeld::Answer(ErrorCode::UpstreamConnect.into())),
-                Why::Reset => return Err(NotHeld::Answer(ErrorCode::UpstreamReset.into())),
+                Why::Connect | Why::Reset => self.another(endpoint, slot, Last::Unreachable).await?,
             }
+            self.usage.retried();
         }
     }
 
@@ -156,10 +150,10 @@ impl Outgoing {
         }
     }
 
-    /// The gate gave this lease.
+    /// The gate gave this lease, after `waited` in all.
     pub fn held(&mut self, lease: Lease, waited: Duration) {
         if !waited.is_zero() {
-            self.cold = Some(self.cold.unwrap_or_default() + waited);
+            self.cold = Some(waited);
         }
         self.usage.lease(lease);
     }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::again::Patience;
 use super::detect::{self, Guess};
 use super::endpoint::Target;
 use super::forward::is_exhausted;
@@ -33,8 +34,6 @@ use crate::listen::{Client, Phase};
 const SILENCE: Duration = Duration::from_millis(20);
 /// Without a byte for so long it is no use.
 const QUIET: Duration = Duration::from_secs(1);
-/// Attempts to reach a replica.
-const ATTEMPTS: u32 = 4;
 /// Between the end of a dying process's connections and that of its listeners.
 const LAST_MOMENT: Duration = Duration::from_millis(10);
 /// Why a quiet connection was reset.
@@ -146,14 +145,15 @@ async fn passed_on(local: &Rc<Local>, client: &Rc<Client>, port: &PrivatePort, e
 
 /// A lease and a connection, waiting for a replica where none is ready.
 async fn open(service: &Arc<Service>, port: u16, limit: Duration) -> Result<(Lease, Door, TcpStream), String> {
-    let mut failed = None;
-    let mut why = String::new();
-    for _ in 0..ATTEMPTS {
-        let lease = match failed.is_none().then(|| service.try_lease(Use::Counts, None)).flatten() {
+    let mut demand = Demand::of(Use::Counts);
+    let mut patience = Patience::default();
+    loop {
+        let lease = match demand.failed.is_none().then(|| service.try_lease(Use::Counts, None)).flatten() {
             Some(lease) => lease,
             None => {
-                let demand = Demand { use_: Use::Counts, bytes: 0, page: false, failed };
-                Box::pin(service.hold(demand)).await.map_err(refused)?.lease
+                let held = Box::pin(service.hold(demand)).await.map_err(refused)?;
+                demand.waited = held.waited;
+                held.lease
             }
         };
         let Some(door) = lease.door(port) else { return Err(format!("its replica has no port {port}")) };
@@ -167,13 +167,14 @@ async fn open(service: &Arc<Service>, port: u16, limit: Duration) -> Result<(Lea
                 return Err(format!("no connection to its replica at port {port}: {error}"));
             }
             Err(error) => {
-                why = format!("no connection to its replica at port {port}: {error}");
                 lease.report(Outcome::ConnectFailed);
-                failed = Some(lease.replica().uid);
+                demand.failed = Some(lease.replica().uid);
+                if !patience.again(service) {
+                    return Err(format!("no connection to its replica at port {port}: {error}"));
+                }
             }
         }
     }
-    Err(why)
 }
 
 fn refused(refusal: Refusal) -> String {
@@ -286,7 +287,7 @@ impl Relay<'_> {
 /// A lease on a replica that has left rotation while the connection was quiet: after a take-over that is
 /// this router's alone, and its successor is asked; a switching off is called off if it is not too late.
 async fn regain(service: Arc<Service>, id: ReplicaId) -> Option<Lease> {
-    let demand = Demand { use_: Use::Counts, bytes: 0, page: false, failed: None };
+    let demand = Demand::of(Use::Counts);
     let held = service.hold(demand).await.ok()?;
     if held.lease.replica().id == id { Some(held.lease) } else { service.lease_by_id(id) }
 }

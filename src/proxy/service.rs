@@ -13,6 +13,7 @@ use http::{Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use super::again::Patience;
 use super::answer::{Answer, Format};
 use super::body::Body;
 use super::checks::{self, Survey};
@@ -68,6 +69,7 @@ async fn answer(local: Rc<Local>, client: Rc<Client>, request: Request<Incoming>
         websocket: false,
         use_: Use::Counts,
         cold: None,
+        patience: Patience::default(),
         sticky: None,
     };
     let survey = match checks::survey(&request, both_framings) {
@@ -196,11 +198,10 @@ impl Outgoing {
             _ => {}
         }
         let demand = Demand {
-            use_: self.use_,
             bytes: hold::buffered(request),
             // What a service asks for, no person looks at.
             page: client.entry().is_none() && hold::is_navigation(request.method(), request.headers()),
-            failed: None,
+            ..Demand::of(self.use_)
         };
         // Boxed: what is rare may not make every connection's future larger.
         match Box::pin(hold::hold(service, &mut self.usage, endpoint.policy.hold.half_closed, demand)).await {

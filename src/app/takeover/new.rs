@@ -157,7 +157,7 @@ async fn serve(wire: Arc<Wire>, router: Arc<Router>, key: ServiceKey) {
         None => failed(key, Refusal::Removed),
         Some(handle) => {
             let service = handle.service();
-            let demand = Demand { use_: Use::Counts, bytes: 0, page: false, failed: None };
+            let demand = Demand::of(Use::Counts);
             match service.hold(demand).await {
                 Ok(_held) => ToOld::Ready { service: key, replicas: service.rotation() },
                 Err(refusal) => failed(key, refusal),

@@ -16,9 +16,14 @@ fn post() -> String {
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// An address where nothing listens.
+/// An address where nothing listens. It stays taken, so that no other test's server comes to be there.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(socket);
+    address
 }
 
 #[test]
@@ -224,4 +229,32 @@ fn a_request_that_finds_no_replica_listening_is_held() {
     assert_eq!(answer.status, 200);
     assert!(answer.text().ends_with("hi"), "the body was not lost: {}", answer.text());
     assert_eq!(answer.field("x-landscape-cold-start").as_deref(), Some("true"));
+}
+
+#[test]
+fn a_request_that_every_one_of_many_replicas_refuses_is_held() {
+    let alive = Upstream::echo();
+    let router = Router::new(Setup::default());
+    router.ready(&std::iter::repeat_with(nobody).take(9).collect::<Vec<_>>());
+    let mut client = router.client();
+    client.send(post());
+    eventually("the request is held", || router.service.held() == 1);
+    // The next ones die at the same moment.
+    router.ready(&[nobody(), nobody()]);
+    eventually("the request is held again", || router.service.held() == 1);
+    router.ready(&[alive.address]);
+    assert_eq!(client.answer().status, 200);
+}
+
+#[test]
+fn a_service_that_never_listens_is_not_tried_for_ever() {
+    let router = Router::before(nobody(), Setup::default());
+    let mut client = router.client();
+    client.send(get());
+    for _ in 0..5 {
+        eventually("the request is held", || router.service.held() == 1);
+        router.ready(&[nobody()]);
+    }
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.error().as_str()), (502, "upstream-connect"));
 }
