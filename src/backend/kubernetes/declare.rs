@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
+use super::KubernetesBackend;
 use super::attached::{Members, attached};
 use super::core::{Declared, Event, Template};
 use super::keeper::Word;
+use super::left_over::LeftOver;
 use super::manifest::{self, Place};
 use super::mirror::List;
-use super::{KubernetesBackend, names};
 use crate::config::settings::{Attach, BackendKind, KubernetesSettings, Policy, Settings};
 use crate::landscape::{LandscapeId, ServiceKey, ServiceSpec};
 
@@ -81,13 +82,8 @@ impl KubernetesBackend {
         for key in changed {
             let own = mirror.kept.get(&key).is_some_and(|kept| kept.attach.is_none());
             mirror.remove(&key);
-            if own && let Some(writer) = self.shared.writer() {
-                self.shared.spawn(async move {
-                    if let Err(problem) = writer.remove(&key).await {
-                        let name = names::workload(&key);
-                        tracing::warn!(service = %key, "its Deployment {name} of before stays: {problem:?}");
-                    }
-                });
+            if own {
+                self.shared.remove(LeftOver::Workload(key));
             }
         }
     }

@@ -329,6 +329,6 @@ async fn delete(writer: &Writer, name: &str) {
     if let Err(problem) = within("delete the job's pod", api.delete(name, &at_once)).await
         && !matches!(problem, Problem::Missing)
     {
-        tracing::warn!(pod = name, "the job's pod stays until its deadline: {problem:?}");
+        tracing::warn!(pod = name, "the job's pod stays until its deadline: {problem}");
     }
 }

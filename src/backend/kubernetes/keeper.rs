@@ -295,7 +295,7 @@ impl Keeper {
                         None => Err(Problem::Away),
                     };
                     if let Err(problem) = deleted {
-                        tracing::debug!(service = %key, pod, "not deleted: {problem:?}");
+                        tracing::debug!(service = %key, pod, "not deleted: {problem}");
                         tokio::time::sleep(AGAIN.0).await;
                         tell(&answers, Event::NotDeleted(pod));
                     }
@@ -304,7 +304,7 @@ impl Keeper {
             Effect::Mark { pod, id } => self.beside(async move |shared, key| {
                 let Some(writer) = shared.writer() else { return };
                 if let Err(problem) = writer.mark(&pod, id).await {
-                    tracing::debug!(service = %key, pod, "the next router will not know it: {problem:?}");
+                    tracing::debug!(service = %key, pod, "the next router will not know it: {problem}");
                 }
             }),
             Effect::Explain { id, pod, mut failure, previous } => {

@@ -21,7 +21,7 @@
 //! | `declare` | what the configuration says |
 //! | `commons` | what a landscape has as a whole |
 //! | `adopt` | what an earlier router left |
-//! | `strangers` | what is not configured here |
+//! | `strangers`, `left_over` | what is not configured here, and what nobody looks after any more |
 //! | `logs`, `job` | output, `prepare` and `test` |
 //! | `stuck`, `trouble` | what can go wrong, and what is told of it |
 //! | `plan` | what would change, without changing it |
@@ -35,6 +35,7 @@ mod core;
 mod declare;
 mod job;
 mod keeper;
+mod left_over;
 mod link;
 mod logs;
 mod look;

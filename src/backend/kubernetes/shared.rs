@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::commons::Commons;
 use super::core::{Core, Event};
 use super::keeper::{Keeper, Timers, Word};
+use super::left_over::LeftOver;
 use super::link::{Link, State};
 use super::mirror::{Kept, List, Mirror};
 use super::objects::{Landscapes, Writer};
@@ -171,6 +172,11 @@ impl Shared {
         *self.configured.lock() = landscapes;
     }
 
+    /// Whether it is in the configuration.
+    pub(super) fn is_configured(&self, landscape: &LandscapeId) -> bool {
+        self.configured.lock().contains(landscape)
+    }
+
     /// A service's keeper has nothing left to do: whether it may end. With the last one of a landscape that
     /// left the configuration the rest of the landscape goes.
     pub(super) fn is_over(self: &Arc<Self>, key: &ServiceKey) -> bool {
@@ -183,14 +189,8 @@ impl Shared {
             !mirror.kept.keys().any(|other| other.landscape == key.landscape)
         };
         self.news.notify_waiters();
-        if last && !self.configured.lock().contains(&key.landscape) {
-            let (shared, id) = (self.clone(), key.landscape.clone());
-            self.spawn(async move {
-                let Some(writer) = shared.writer() else { return };
-                if let Err(problem) = writer.remove_landscape(&id).await {
-                    tracing::warn!(landscape = %id, "its ConfigMap stays for now: {problem:?}");
-                }
-            });
+        if last && !self.is_configured(&key.landscape) {
+            self.remove(LeftOver::Landscape(key.landscape.clone()));
         }
         true
     }

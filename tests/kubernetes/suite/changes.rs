@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::rig::{Rig, ci, service};
 use crate::fixture::kinds::KINDS;
+use crate::fixture::knobs::Deny;
 use crate::fixture::object::Object;
 use crate::fixture::unbase64;
 use crate::support::{Load, Router};
@@ -119,6 +120,37 @@ fn a_removed_service_leaves_nothing_and_the_others_stay() {
     assert_eq!(rig.pod_names("other"), other);
     assert_eq!(router.shop("/other").status, 200);
     rig.town.get("deployments", "ws-server-shop-web2").good();
+}
+
+#[test]
+fn what_may_not_be_removed_goes_as_soon_as_it_may() {
+    crate::need_fixture!("its rights are not ours to take");
+    let rig = Rig::new("", &colored("red"));
+    let router = Router::start(&rig.site);
+    rig.await_deployment("web");
+    rig.await_deployment("other");
+    let fixture = rig.town.fixture();
+    for resource in ["configmaps", "deployments"] {
+        fixture.turn(|k| k.denied.push(Deny { verb: "delete".into(), resource: resource.into() }));
+    }
+    let theirs = crate::town::deployment("theirs", 0, &[]);
+    rig.town.create("deployments", &theirs).good();
+    let attached = "    services: { web: { attach: { deployment: theirs } } }\n";
+    let yaml = rig.router_yaml("", "pull: never");
+    rig.site.write("router.yaml", &format!("{yaml}{attached}"));
+    rig.eventually("word of the Deployment", &router, || router.log().contains("ws-server-shop-web of shop/web stays"));
+    fixture.turn(|k| k.denied.retain(|d| d.resource != "deployments"));
+    rig.eventually("its end", &router, || rig.deployment("web").is_none());
+    let (before, _) = yaml.split_once("landscapes:").unwrap();
+    rig.site.write("router.yaml", &format!("{before}landscapes: []\n"));
+    rig.eventually("word of the ConfigMap", &router, || {
+        router.log().contains("ConfigMap ws-shop of the landscape shop stays")
+    });
+    assert_eq!(rig.deployment("other"), None);
+    fixture.turn(|k| k.denied.clear());
+    rig.eventually("its end", &router, || {
+        rig.town.list("configmaps", "labelSelector=landscape-router/landscape").is_empty()
+    });
 }
 
 #[test]

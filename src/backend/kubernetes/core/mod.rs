@@ -35,6 +35,7 @@ mod world;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +107,16 @@ pub enum Problem {
     Missing,
     /// The cluster says no.
     Refused(Failure),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away => f.write_str("the API server gave no answer, or is too busy for one"),
+            Self::Missing => f.write_str("it is not there"),
+            Self::Refused(failure) => f.write_str(&failure.detail),
+        }
+    }
 }
 
 /// Something to do.
@@ -219,6 +230,8 @@ pub struct Core {
     unanswered: Option<u32>,
     /// A write of this count got no answer: it may have been done.
     attempted: Option<u32>,
+    /// A write got no answer, and the workload has not been seen since.
+    may_be_there: bool,
     /// The count has been made smaller or the template another one, and not all that is wanted is ready yet.
     shrunk: bool,
     /// Attached: the count before it was switched off.
@@ -258,6 +271,7 @@ impl Core {
             target: None,
             unanswered: None,
             attempted: None,
+            may_be_there: false,
             shrunk: false,
             before: None,
             writing: Writing::Nothing,
@@ -316,7 +330,7 @@ impl Core {
             Event::Scaled(count, version) => self.scaled(count, version),
             Event::Applied(workload) => self.applied(workload),
             Event::Removed => {
-                self.writing = Writing::Nothing;
+                (self.writing, self.may_be_there) = (Writing::Nothing, false);
                 self.see_none(self.floor);
             }
             Event::Failed(problem) => self.failed(problem),
@@ -423,7 +437,8 @@ impl Core {
 
     /// Whether nothing of the service is left here to look after.
     pub fn is_done(&self) -> bool {
-        self.left && self.is_gone() && self.writing == Writing::Nothing && (self.attached || self.there().is_none())
+        let removed = self.there().is_none() && !self.may_be_there;
+        self.left && self.is_gone() && self.writing == Writing::Nothing && (self.attached || removed)
     }
 
     /// Whether every replica that was told to go is gone.

@@ -520,6 +520,24 @@ fn what_left_the_configuration_is_removed_when_it_is_off() {
 }
 
 #[test]
+fn what_leaves_the_configuration_before_a_write_is_answered_is_removed() {
+    let mut world = World::own();
+    world.resize(1);
+    world.quiet();
+    world.delete_workload();
+    world.away = true;
+    for step in [Step::WorkloadView, Step::Write, Step::Answer] {
+        world.step(step);
+    }
+    world.away = false;
+    world.leave_configuration();
+    assert!(!world.core.is_done(), "it may have been made: {:?}", world.core);
+    world.quiet();
+    assert!(world.core.is_done(), "{:?}", world.core);
+    assert_eq!(world.count(), None);
+}
+
+#[test]
 fn the_next_router_finds_what_this_one_left() {
     let mut world = World::own().up(3);
     let (scales, applies) = (world.scales, world.applies);

@@ -35,7 +35,7 @@ impl Core {
             return;
         }
         if !self.attached {
-            if self.left && self.is_gone() && self.there().is_some() && self.target.is_none() {
+            if self.left && self.is_gone() && self.is_to_remove() {
                 self.writing = Writing::Removal;
                 self.effects.push(Effect::Remove);
                 return;
@@ -52,6 +52,11 @@ impl Core {
             let first = self.first_to_go(count);
             self.effects.push(Effect::Scale { count, first });
         }
+    }
+
+    /// Whether there is something to remove, and it is off; or there may be, by a write that got no answer.
+    fn is_to_remove(&self) -> bool {
+        if self.there().is_some() { self.target.is_none() } else { self.may_be_there }
     }
 
     /// Applies the workload if it is not there, or its pods are to run something else.
