@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::core::{Trouble, When, Write};
 use super::object::{Content, Item};
 use super::view::News;
-use crate::backend::kubernetes::names;
+use crate::backend::kubernetes::{names, trouble};
 
 /// What a Lease of ours says beside its holder.
 const NOTE: &str = "landscape-router/cluster";
@@ -50,7 +50,7 @@ impl Leases {
                 Ok(()) => told = false,
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(%error, "the routers' Leases cannot be watched");
+                        tracing::warn!("the routers' Leases cannot be watched: {}", trouble::text(&error));
                     }
                     tokio::time::sleep(wait / 2 + wait.mul_f32(fastrand::f32() / 2.0)).await;
                     wait = (wait * 2).min(WAIT.1);
@@ -115,7 +115,7 @@ impl Leases {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(Trouble::Conflict),
             Err(error) => {
                 if !self.told.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(lease = %write.name, %error, "the routers' Leases cannot be written");
+                    tracing::warn!(lease = %write.name, "the routers' Leases cannot be written: {}", trouble::text(&error));
                 }
                 Err(Trouble::Unknown)
             }

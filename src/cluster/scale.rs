@@ -16,7 +16,7 @@ use serde_json::json;
 use super::core::Scaled;
 use super::leases::{Leases, within};
 use super::object::{Phase, read_marks};
-use crate::backend::kubernetes::names;
+use crate::backend::kubernetes::{names, trouble};
 use crate::config::settings::AttachKind;
 use crate::landscape::ServiceKey;
 use crate::lifecycle::consent::Token;
@@ -65,7 +65,7 @@ impl Place {
                 Ok(None) => {}
                 Err(kube::Error::Api(status)) if status.code == 404 => return Scaled::Done,
                 Err(error) => {
-                    tracing::warn!(service = %key, %error, "it was not scaled to nothing, and is tried again");
+                    tracing::warn!(service = %key, "not scaled to nothing yet: {}", trouble::text(&error));
                     return Scaled::Failed;
                 }
             }

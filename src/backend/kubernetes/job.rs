@@ -179,7 +179,7 @@ impl Run<'_> {
             match seen {
                 None => return Err(trouble::removed()),
                 Some(Err(error)) => {
-                    tracing::debug!("the watch of a job ended: {error}");
+                    tracing::debug!("the watch of a job ended: {}", trouble::of_watch(&error));
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
                 // Not there yet, or not there any more.

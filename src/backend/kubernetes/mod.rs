@@ -50,7 +50,7 @@ pub mod private;
 mod shared;
 mod strangers;
 mod stuck;
-mod trouble;
+pub(crate) mod trouble;
 mod watch;
 
 use std::collections::HashMap;

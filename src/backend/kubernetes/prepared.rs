@@ -7,7 +7,6 @@ use serde_json::json;
 use super::core::Problem;
 use super::names;
 use super::objects::Writer;
-use crate::backend::Failure;
 use crate::landscape::LandscapeSpec;
 
 /// The note that these steps of a landscape have been run.
@@ -38,15 +37,7 @@ impl<'a> Note<'a> {
     pub async fn write(&self) {
         let note = json!({ names::PREPARED: self.digest });
         if let Err(problem) = self.writer.annotate::<ConfigMap>(&self.object, note).await {
-            tracing::warn!(object = %self.object, "cannot note that `prepare` has run, it will again: {}", said(&problem));
+            tracing::warn!(object = %self.object, "cannot note that `prepare` has run, it will again: {problem}");
         }
-    }
-}
-
-fn said(problem: &Problem) -> &str {
-    match problem {
-        Problem::Refused(Failure { detail, .. }) => detail,
-        Problem::Away => "the cluster does not answer",
-        Problem::Missing => "the ConfigMap is gone",
     }
 }

@@ -2,6 +2,7 @@
 //! cluster's own reason and message.
 
 use kube::core::Status;
+use kube::runtime::watcher;
 
 use super::core::Problem;
 use crate::backend::{Failure, FailureKind};
@@ -123,10 +124,19 @@ pub(super) fn is_missing(error: &kube::Error) -> bool {
 }
 
 /// What the cluster said, or why it said nothing.
-pub(super) fn text(error: &kube::Error) -> String {
+pub(crate) fn text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => line(&said(status)),
         other => line(&chain(other)),
+    }
+}
+
+/// Why a watch ended.
+pub(super) fn of_watch(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(e) | WatchStartFailed(e) | WatchFailed(e) => text(e),
+        other => chain(other),
     }
 }
 
@@ -139,7 +149,7 @@ fn said(status: &Status) -> String {
 }
 
 /// An error with its causes: the client's outermost words alone say nothing.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(e) = cause {

@@ -51,7 +51,7 @@ where
                 }
             }
             Err(error) => {
-                let why = reason(&error);
+                let why = trouble::of_watch(&error);
                 tracing::debug!("a watch ended: {why}");
                 if is_connection(&error) {
                     link.suspect(why);
@@ -76,13 +76,5 @@ fn is_connection(error: &watcher::Error) -> bool {
     match error {
         InitialListFailed(e) | WatchStartFailed(e) | WatchFailed(e) => trouble::is_away(e),
         _ => false,
-    }
-}
-
-fn reason(error: &watcher::Error) -> String {
-    use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
-    match error {
-        InitialListFailed(e) | WatchStartFailed(e) | WatchFailed(e) => trouble::text(e),
-        other => trouble::chain(other),
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::pods::{resident, service_of};
-use crate::backend::kubernetes::names;
+use crate::backend::kubernetes::{names, trouble};
 use crate::config::settings::{Attach, AttachKind};
 use crate::landscape::ServiceKey;
 use crate::private::residents::{Resident, Residents};
@@ -112,7 +112,7 @@ async fn attached_one(client: Client, namespace: String, key: ServiceKey, attach
             Ok(None) => tracing::warn!("{} selects no pods: calls of {key} are refused", attach.name),
             Err(error) => {
                 residents.tell(|register, now| register.heard(&source, false, now));
-                tracing::debug!("the pods of {} are not followed yet: {error}", attach.name);
+                tracing::debug!("the pods of {} are not followed yet: {}", attach.name, trouble::text(&error));
             }
         }
         tokio::time::sleep(AGAIN).await;
@@ -160,7 +160,7 @@ async fn told(
             }
             Err(error) => {
                 if !lost {
-                    tracing::warn!("{source} are not followed for now: {error}");
+                    tracing::warn!("{source} are not followed for now: {}", trouble::of_watch(&error));
                 }
             }
         }

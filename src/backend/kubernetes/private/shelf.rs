@@ -11,6 +11,7 @@ use kube::{Client, ResourceExt};
 
 use super::objects::ROUTER;
 use crate::backend::kubernetes::names::{MANAGER, selector};
+use crate::backend::kubernetes::trouble;
 
 /// An API server that takes longer does not answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -77,7 +78,7 @@ impl ApiShelf {
                 };
                 Err(ShelfError::Refused(format!("{what}: {}{remedy}", status.message)))
             }
-            Ok(Err(error)) => Err(ShelfError::Silent(format!("{what}: {error}"))),
+            Ok(Err(error)) => Err(ShelfError::Silent(format!("{what}: {}", trouble::text(&error)))),
             Err(_) => Err(ShelfError::Silent(format!("{what}: not within {} s", ANSWER.as_secs()))),
         }
     }
