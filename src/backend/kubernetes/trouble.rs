@@ -71,6 +71,12 @@ pub(super) fn stopped() -> Failure {
     failure(FailureKind::Exited, public, "its pod was deleted by someone else".into())
 }
 
+/// Its pod was told to go since its workload makes other ones: another router has read newer files.
+pub(super) fn replaced() -> Failure {
+    let public = "The service was restarted from outside.";
+    failure(FailureKind::Exited, public, "its pod was replaced: its Deployment has another template by now".into())
+}
+
 /// Its pod is gone.
 pub(super) fn removed() -> Failure {
     let public = "The service was stopped from outside.";

@@ -164,6 +164,7 @@ fn files_that_reach_the_routers_one_after_the_other_fail_no_request() {
     });
     loads.iter().for_each(|load| load.await_more(50));
     let blue = two.rig.pod_names("web");
+    assert!(!second.log().contains("by someone else"), "{}", second.log());
     let before = replicas(second);
     // The second one reads it, too, and finds all as it should be.
     two.rig.site.write("shop/second.yml", &of("blue"));

@@ -73,6 +73,7 @@ impl Core {
                 (None, None) if is_made_again => Fate::Swapped,
                 // Our own hand: what was made before the count shrank may go though it has grown again.
                 (None, Some(_)) if self.shrunk && is_made_again => Fate::Swapped,
+                (None, _) if self.is_outdated(pod) => Fate::Ended(trouble::replaced(), Output::None),
                 (None, _) => Fate::Ended(trouble::stopped(), Output::None),
             };
         }
@@ -91,6 +92,11 @@ impl Core {
             }
             _ => Fate::Well,
         }
+    }
+
+    /// Whether the workload makes other pods by now.
+    fn is_outdated(&self, pod: &Pod) -> bool {
+        !self.attached && self.made().is_some_and(|made| pod.digest.as_ref() != Some(made))
     }
 
     /// Tells of an end; `spoke`: the pod whose last lines are of interest, and whether those of the container
