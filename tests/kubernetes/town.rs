@@ -19,8 +19,6 @@ pub struct Town {
     fixture: Option<Fixture>,
     pub namespace: String,
     kubeconfig: PathBuf,
-    /// The minor version of the server.
-    pub minor: u32,
     stopped: bool,
     _share: Share,
 }
@@ -108,9 +106,7 @@ impl Town {
         client
             .call("POST", "/api/v1/namespaces", "application/json", Some(&json!({ "metadata": { "name": namespace } })))
             .good();
-        let version = client.call("GET", "/version", "", None).good();
-        let minor = version.text("/minor").trim_end_matches('+').parse().unwrap_or(0);
-        let town = Self { client, fixture, namespace, kubeconfig, minor, stopped: false, _share: share };
+        let town = Self { client, fixture, namespace, kubeconfig, stopped: false, _share: share };
         // Pods are refused until the controllers have furnished the namespace.
         town.eventually("a service account", || town.get("serviceaccounts", "default").status == 200);
         town

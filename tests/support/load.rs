@@ -19,8 +19,17 @@ pub struct Load {
 impl Load {
     /// `clients` of them, each a request every `every`.
     pub fn start(at: SocketAddr, host: &str, path: &str, clients: usize, every: Duration) -> Self {
+        Self::asking(at, format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"), clients, every)
+    }
+
+    /// The same with requests that are made once, if anything of them has arrived.
+    pub fn posts(at: SocketAddr, host: &str, path: &str, clients: usize, every: Duration) -> Self {
+        let ask = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\nhi");
+        Self::asking(at, ask, clients, every)
+    }
+
+    fn asking(at: SocketAddr, ask: String, clients: usize, every: Duration) -> Self {
         let (stop, good) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let ask = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let clients = (0..clients)
             .map(|_| {
                 let (stop, good, ask) = (stop.clone(), good.clone(), ask.clone());

@@ -4,9 +4,10 @@
 //! A call or a watch that fails raises a suspicion, which one cheap request confirms or not. The same
 //! request now and then keeps a connection open, so that a wake does not begin with a handshake.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::version::Info;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -190,12 +191,28 @@ async fn hello(cluster: &Cluster) -> Result<(), String> {
 async fn ask(cluster: &Cluster) -> Result<(), Silence> {
     let why = |error: &kube::Error| format!("{}: {}", cluster.url, trouble::text(error));
     match tokio::time::timeout(HELLO, cluster.client.apiserver_version()).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(version)) => {
+            if is_too_old(&version) {
+                TOO_OLD.call_once(|| {
+                    tracing::warn!("services' pods take Kubernetes 1.30 or newer, and this is {}", version.git_version)
+                });
+            }
+            Ok(())
+        }
         Ok(Err(error)) if !trouble::is_away(&error) => Ok(()),
         Ok(Err(error @ kube::Error::Api(_))) => Err(Silence::Other(why(&error))),
         Ok(Err(error)) => Err(Silence::Broken(why(&error))),
         Err(_) => Err(Silence::Other(format!("{} does not answer", cluster.url))),
     }
+}
+
+/// Told once.
+static TOO_OLD: Once = Once::new();
+
+/// Whether it does not know `preStop.sleep`.
+fn is_too_old(version: &Info) -> bool {
+    let number = |text: &str| text.trim_end_matches('+').parse().unwrap_or(u32::MAX);
+    (number(&version.major), number(&version.minor)) < (1, 30)
 }
 
 #[cfg(test)]
@@ -258,6 +275,13 @@ mod tests {
         server.abort();
         let _ = server.await;
         hello(&cluster).await.unwrap_err();
+    }
+
+    #[test]
+    fn a_server_that_knows_no_pause_before_an_end_is_too_old() {
+        let of = |major: &str, minor: &str| Info { major: major.into(), minor: minor.into(), ..Info::default() };
+        assert!(is_too_old(&of("1", "29")) && is_too_old(&of("1", "28+")));
+        assert!(!is_too_old(&of("1", "30")) && !is_too_old(&of("1", "36+")) && !is_too_old(&of("", "")));
     }
 
     #[test]

@@ -113,11 +113,7 @@ fn lists_are_merged_by_their_keys() {
     let at = format!("{}?fieldManager=person", town.path("deployments", "web"));
     town.client.call("PATCH", &at, "application/strategic-merge-patch+json", Some(&add)).good();
     web.set("/spec/template/spec/containers/0/env", json!([{ "name": "A", "value": "9" }]));
-    // Before 1.21 a structure that is no longer named left its defaults behind, which are not valid alone.
-    let whole = town.minor >= 21;
-    if whole {
-        web.remove("/spec/template/spec/containers/0/readinessProbe");
-    }
+    web.remove("/spec/template/spec/containers/0/readinessProbe");
     let next = town.apply("deployments", &web, "router", true).good();
     let containers = next.list("/spec/template/spec/containers");
     let app = containers.iter().find(|c| c["name"] == "app").unwrap();
@@ -126,7 +122,7 @@ fn lists_are_merged_by_their_keys() {
     env.sort();
     assert_eq!(env, ["A=9", "C=3"], "B was ours and is gone, C is the other's");
     assert!(containers.iter().any(|c| c["name"] == "side"));
-    assert!(!whole || app["readinessProbe"].is_null(), "gone with its defaults: {app}");
+    assert!(app["readinessProbe"].is_null(), "gone with its defaults: {app}");
 }
 
 #[test]
@@ -150,16 +146,14 @@ fn scaling_takes_the_number_of_replicas_and_nothing_else() {
     let after = town.get("deployments", "web").good();
     assert_eq!(after.int("/spec/replicas"), 2);
     assert_eq!(after.int("/metadata/generation"), before.int("/metadata/generation") + 1);
-    if town.minor >= 22 {
-        let all = after.list("/metadata/managedFields");
-        let scaler = all.iter().find(|m| m["manager"] == "someone").unwrap();
-        assert_eq!((scaler.text("/operation"), scaler.text("/subresource")), ("Update", "scale"));
-        assert_eq!(scaler["fieldsV1"], json!({ "f:spec": { "f:replicas": {} } }));
-        assert!(fields(&after, "router", "Apply")["f:spec"]["f:replicas"].is_null());
-        let message = town.apply("deployments", &deployment("web", 0, &[]), "router", false).refused(409, "Conflict");
-        assert!(
-            message.contains("conflict with \"someone\" with subresource \"scale\" using apps/v1: .spec.replicas"),
-            "{message}"
-        );
-    }
+    let all = after.list("/metadata/managedFields");
+    let scaler = all.iter().find(|m| m["manager"] == "someone").unwrap();
+    assert_eq!((scaler.text("/operation"), scaler.text("/subresource")), ("Update", "scale"));
+    assert_eq!(scaler["fieldsV1"], json!({ "f:spec": { "f:replicas": {} } }));
+    assert!(fields(&after, "router", "Apply")["f:spec"]["f:replicas"].is_null());
+    let message = town.apply("deployments", &deployment("web", 0, &[]), "router", false).refused(409, "Conflict");
+    assert!(
+        message.contains("conflict with \"someone\" with subresource \"scale\" using apps/v1: .spec.replicas"),
+        "{message}"
+    );
 }

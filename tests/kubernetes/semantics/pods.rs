@@ -172,9 +172,7 @@ fn an_eviction_is_a_graceful_deletion() {
     town.create("pods", &pod("one", &[])).good();
     await_ready(&town, "one");
     let at = format!("{}/eviction", town.path("pods", "one"));
-    // The group's version came with 1.22.
-    let version = if town.minor >= 22 { "policy/v1" } else { "policy/v1beta1" };
-    let eviction = json!({ "apiVersion": version, "kind": "Eviction", "metadata": { "name": "one", "namespace": town.namespace } });
+    let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": "one", "namespace": town.namespace } });
     assert_eq!(town.client.call("POST", &at, "application/json", Some(&eviction)).status, 201);
     town.eventually("it to be gone", || town.get("pods", "one").status == 404);
 }

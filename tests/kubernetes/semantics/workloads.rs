@@ -115,10 +115,6 @@ fn a_limit_range_refuses_pods() {
 #[test]
 fn the_pod_with_the_lowest_deletion_cost_goes_first() {
     let town = Town::new();
-    if town.minor < 22 {
-        eprintln!("skipped: pod-deletion-cost is on by default since 1.22");
-        return;
-    }
     town.create("deployments", &deployment("web", 3, &[])).good();
     town.eventually("three", || town.get("deployments", "web").good().int("/status/readyReplicas") == 3);
     let chosen = town.pods("app=web")[1].name().to_owned();

@@ -1,5 +1,6 @@
 //! Pods that others take away while they serve.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,9 +18,9 @@ fn up() -> (Rig, Router) {
 }
 
 /// Takes a pod away under load, and waits for another in its place.
-fn taken_away(how: impl Fn(&Rig, &str)) {
+fn taken_away(load: fn(SocketAddr, &str, &str, usize, Duration) -> Load, how: impl Fn(&Rig, &str)) {
     let (rig, router) = up();
-    let load = Load::start(router.http, "shop.localhost", "/sleep/5", 4, Duration::from_millis(2));
+    let load = load(router.http, "shop.localhost", "/sleep/5", 4, Duration::from_millis(2));
     load.await_more(50);
     for _ in 0..2 {
         let before = rig.pod_names("web");
@@ -39,14 +40,13 @@ fn taken_away(how: impl Fn(&Rig, &str)) {
 
 #[test]
 fn a_pod_that_is_deleted_under_load_fails_no_request() {
-    taken_away(|rig, pod| drop(rig.town.delete("pods", pod, &json!({})).good()));
+    taken_away(Load::posts, |rig, pod| drop(rig.town.delete("pods", pod, &json!({})).good()));
 }
 
 #[test]
 fn a_pod_that_is_evicted_under_load_fails_no_request() {
-    taken_away(|rig, pod| {
-        let version = if rig.town.minor >= 22 { "policy/v1" } else { "policy/v1beta1" };
-        let eviction = json!({ "apiVersion": version, "kind": "Eviction", "metadata": { "name": pod, "namespace": rig.town.namespace } });
+    taken_away(Load::posts, |rig, pod| {
+        let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": pod, "namespace": rig.town.namespace } });
         let at = format!("{}/eviction", rig.town.path("pods", pod));
         rig.town.client.call("POST", &at, "application/json", Some(&eviction)).good();
     });
@@ -55,7 +55,9 @@ fn a_pod_that_is_evicted_under_load_fails_no_request() {
 #[test]
 fn a_pod_that_the_node_throws_out_fails_no_request() {
     crate::need_fixture!("its node has room");
-    taken_away(|rig, pod| rig.town.fixture().evict_by_node(&rig.town.namespace, pod, "The node was low on memory."));
+    taken_away(Load::start, |rig, pod| {
+        rig.town.fixture().evict_by_node(&rig.town.namespace, pod, "The node was low on memory.")
+    });
 }
 
 /// As the controllers do when a node could not reach the API server for a while: pods are as they were.

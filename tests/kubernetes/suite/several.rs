@@ -72,7 +72,7 @@ impl Two {
 }
 
 fn load(router: &Router) -> Load {
-    Load::start(router.http, "shop.localhost", "/sleep/10", 3, Duration::from_millis(2))
+    Load::posts(router.http, "shop.localhost", "/sleep/10", 3, Duration::from_millis(2))
 }
 
 fn unharmed(load: Load, router: &Router) {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference,
-    PersistentVolumeClaimVolumeSource, PodDNSConfig, PodSecurityContext, PodSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecretKeySelector, SecurityContext, TCPSocketAction, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler,
+    LocalObjectReference, PersistentVolumeClaimVolumeSource, PodDNSConfig, PodSecurityContext, PodSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, SleepAction, TCPSocketAction, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -22,6 +23,9 @@ use crate::landscape::{Health, Home, Plan, ServiceSpec, Value};
 pub const APP_CONTAINER: &str = "app";
 /// The volume of the shared file system.
 const WORKSPACE: &str = "workspace";
+/// Seconds from when a pod is told to go until its container hears of it. Whoever told it - a drained node, a person,
+/// a router with newer files - the others' requests go elsewhere by then.
+const FAREWELL: i64 = 1;
 /// The least that a container is promised, in thousandths of a core.
 const LEAST_CPU: u64 = 10;
 
@@ -49,12 +53,16 @@ pub(super) fn replica(spec: &ServiceSpec, place: Place<'_>, grace: Duration) -> 
             failure_threshold: Some(2),
             ..health(spec)
         }),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler { sleep: Some(SleepAction { seconds: FAREWELL }), ..Default::default() }),
+            ..Default::default()
+        }),
         resources: Some(resources(spec.plan.cpu, spec.plan.memory)),
         ..bare(&image.text, place.settings, spec.user, spec.group)
     };
     let mut pod = around(container, &spec.home, &container::sources(spec), place.settings);
     // With none at all the API forgets a pod before its node has ended it.
-    pod.termination_grace_period_seconds = Some(seconds(grace).max(1));
+    pod.termination_grace_period_seconds = Some(FAREWELL + seconds(grace).max(1));
     Ok(pod)
 }
 

@@ -72,7 +72,6 @@ impl ApiShelf {
                 let place = &self.namespace;
                 let remedy = match status.code {
                     403 => format!(": give the router's service account a Role in the namespace {place} for this"),
-                    404 if what.contains("EndpointSlices") => ": this takes Kubernetes 1.21".to_owned(),
                     404 => format!(": is there a namespace {place}? `kubectl create namespace {place}` makes it"),
                     _ => String::new(),
                 };

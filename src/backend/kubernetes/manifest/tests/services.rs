@@ -58,7 +58,7 @@ fn a_reactive_is_the_base_on_the_shared_file_system() {
                 "spec": {
                     "automountServiceAccountToken": false,
                     "enableServiceLinks": false,
-                    "terminationGracePeriodSeconds": 10,
+                    "terminationGracePeriodSeconds": 11,
                     "securityContext": {
                         "supplementalGroups": [1010],
                         "fsGroup": 1010,
@@ -72,6 +72,7 @@ fn a_reactive_is_the_base_on_the_shared_file_system() {
                         "name": "app",
                         "image": "registry.example/base:1",
                         "imagePullPolicy": "IfNotPresent",
+                        "lifecycle": { "preStop": { "sleep": { "seconds": 1 } } },
                         "command": stepped(Shell::BashOrSh, "echo $(id -u) $HOME"),
                         "workingDir": "/home/user/app",
                         "env": [
@@ -133,12 +134,13 @@ fn an_image_keeps_its_entry_point_and_its_own_port() {
         &json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
-            "terminationGracePeriodSeconds": 10,
+            "terminationGracePeriodSeconds": 11,
             "securityContext": { "supplementalGroups": [1010], "seccompProfile": { "type": "RuntimeDefault" } },
             "containers": [{
                 "name": "app",
                 "image": "nginx:1.27",
                 "imagePullPolicy": "IfNotPresent",
+                "lifecycle": { "preStop": { "sleep": { "seconds": 1 } } },
                 "args": ["nginx", "-g", "daemon off; $$(x)"],
                 "env": [
                     { "name": "CS_SERVER", "value": "web" },
@@ -317,10 +319,10 @@ fn the_noted_digest_follows_the_template_alone() {
 }
 
 #[test]
-fn a_grace_of_nothing_is_a_second() {
+fn a_grace_of_nothing_is_a_second_more_than_the_farewell() {
     let settings = settings();
     let made = json!(deployment(&web("image: nginx"), place(&settings), 1, false, Duration::ZERO).unwrap());
-    assert_eq!(made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 1);
+    assert_eq!(made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 2);
 }
 
 #[test]
