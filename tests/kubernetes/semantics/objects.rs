@@ -173,6 +173,15 @@ fn what_is_invalid_is_refused_with_the_field() {
     let mut label = deployment("web", 0, &[]);
     label.set("/metadata/labels/long", "x".repeat(64));
     refused(&label, "metadata.labels");
+    let hook = |hook: Value| {
+        let mut object = deployment("web", 0, &[]);
+        object.set("/spec/template/spec/containers/0/lifecycle", json!({ "preStop": hook }));
+        object
+    };
+    let at = "spec.template.spec.containers[0].lifecycle.preStop";
+    refused(&hook(json!({})), at);
+    let message = refused(&hook(json!({ "sleep": { "seconds": 2 } })), &format!("{at}.sleep"));
+    assert!(message.contains("less than terminationGracePeriodSeconds (1)"), "{message}");
     let mut mount = deployment("web", 0, &[]);
     mount.set("/spec/template/spec/containers/0/volumeMounts", json!([{ "name": "none", "mountPath": "/x" }]));
     refused(&mount, "spec.template.spec.containers[0].volumeMounts[0].name");
