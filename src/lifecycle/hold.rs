@@ -90,9 +90,8 @@ impl Service {
     /// The cold path: asks for a replica and waits for a lease. Dropping the future frees its place
     /// at once.
     pub async fn hold(self: &Arc<Self>, demand: Demand) -> Result<Held, Refusal> {
-        let now = Instant::now();
-        let came = now.checked_sub(demand.waited).unwrap_or(now);
-        let mut result = self.wait(demand, (came < now).then_some(came)).await;
+        let came = Instant::now();
+        let mut result = self.wait(demand, None).await;
         let mut service = self;
         while let (Err(Refusal::Removed), Some(next)) = (&result, service.successor()) {
             result = next.wait(demand, Some(came)).await;
@@ -111,8 +110,7 @@ impl Service {
         result
     }
 
-    /// `before` is since when the request has been waiting, if it has: for a predecessor, or for a replica that
-    /// did not accept then.
+    /// `before` is since when the request has been waiting, if it has: for a predecessor.
     async fn wait(self: &Arc<Self>, demand: Demand, before: Option<Instant>) -> Result<Held, Refusal> {
         if let Some(failed) = demand.failed
             && let Some(replica) = self.ready.load().replicas.iter().find(|r| r.uid == failed)
@@ -135,11 +133,13 @@ impl Service {
                 _ => (hold.timeout, false),
             }
         };
-        let answer = match tokio::time::timeout_at((since + limit).into(), &mut waiter.from).await {
-            Ok(answer) => answer.ok(),
-            // Sent in the very moment that the deadline passed: better late than never.
-            Err(_) => waiter.from.try_recv().ok(),
-        };
+        let answer =
+            match tokio::time::timeout_at((since + limit.saturating_sub(demand.waited)).into(), &mut waiter.from).await
+            {
+                Ok(answer) => answer.ok(),
+                // Sent in the very moment that the deadline passed: better late than never.
+                Err(_) => waiter.from.try_recv().ok(),
+            };
         match answer {
             Some(Ok(lease)) => Ok(Held { lease, waited: since.elapsed() }),
             Some(Err(refusal)) => Err(refusal),

@@ -65,7 +65,7 @@ pub struct Demand {
     pub page: bool,
     /// A replica (its `uid`) that just failed this request before anything was sent.
     pub failed: Option<u64>,
-    /// How long it has been held before, of the same deadline.
+    /// How much of its time it has spent before: held, or on replicas that did not accept.
     pub waited: Duration,
 }
 
@@ -82,7 +82,7 @@ impl Demand {
 pub struct Held {
     /// The lease.
     pub lease: Lease,
-    /// How long the request was held, in all; zero if a replica was ready after all.
+    /// How long the request was held; zero if a replica was ready after all.
     pub waited: Duration,
 }
 

@@ -296,6 +296,15 @@ async fn a_browser_gets_the_page_and_an_api_call_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_request_has_spent_before_is_of_its_deadline() {
+    let r = Router::new(|f| f.unreachable = AtomicUsize::new(usize::MAX));
+    let web = r.web(policy(|p| p.hold.timeout = 2 * PATIENCE));
+    let late = Demand { waited: 2 * PATIENCE, ..demand() };
+    let refusal = tokio::time::timeout(PATIENCE, web.hold(late)).await.unwrap().unwrap_err();
+    assert!(matches!(refusal, Refusal::Deadline { .. }), "{refusal:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_loop_answers_waiting_clients_at_once_with_the_reason() {
     let r = Router::new(|f| f.exits = true);
     let web = r.web(fixtures::policy());

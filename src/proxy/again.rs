@@ -8,6 +8,8 @@
 //! Whoever accepts nothing gets no requests until a probe has passed. So a request whose replicas go all at
 //! once, before the router has heard of it, runs out of them and is held, as if it had come a moment later.
 
+use std::time::{Duration, Instant};
+
 use super::ErrorCode;
 use super::endpoint::{Endpoint, Target};
 use super::forward::{Outgoing, Slot};
@@ -27,18 +29,26 @@ pub(super) enum Last {
     Broke,
 }
 
-/// How often one request may still find that nobody accepts: by each replica of when it did first, and a few
-/// times more.
+/// How long one request goes on when nobody accepts: past each replica of when that was so first and a few more,
+/// and no longer than it may be held.
 #[derive(Default)]
-pub(super) struct Patience(Option<usize>);
+pub(super) struct Patience(Option<Since>);
+
+struct Since {
+    /// It was held for so long by then.
+    held: Duration,
+    then: Instant,
+    left: usize,
+}
 
 impl Patience {
-    /// Nobody accepted. Whether to go on.
-    pub fn again(&mut self, service: &Service) -> bool {
-        let left = self.0.get_or_insert_with(|| service.ready_count() + MORE);
-        let again = *left > 0;
-        *left = left.saturating_sub(1);
-        again
+    /// Nobody accepted, of a request that has been held for so long. How much of its time is spent; `None`: all.
+    pub fn again(&mut self, service: &Service, held: Duration) -> Option<Duration> {
+        let since =
+            self.0.get_or_insert_with(|| Since { held, then: Instant::now(), left: service.ready_count() + MORE });
+        since.left = since.left.checked_sub(1)?;
+        let spent = since.held + since.then.elapsed();
+        (spent < service.hold_settings().timeout).then_some(spent)
     }
 }
 
@@ -54,9 +64,12 @@ impl Outgoing {
         let Target::Replicas { service, .. } = &endpoint.target else {
             return Ok(());
         };
-        if matches!(last, Last::Unreachable) && !self.patience.again(service) {
-            return Err(NotHeld::Answer(ErrorCode::UpstreamConnect.into()));
-        }
+        let held = self.cold.unwrap_or_default();
+        let waited = match last {
+            Last::Unreachable => self.patience.again(service, held),
+            Last::Broke => Some(held),
+        };
+        let Some(waited) = waited else { return Err(NotHeld::Answer(ErrorCode::UpstreamConnect.into())) };
         let uid = self.usage.current().map(|lease| lease.replica().uid);
         self.usage.release();
         let failed = match last {
@@ -70,12 +83,7 @@ impl Outgoing {
                 None
             }
         };
-        let demand = Demand {
-            bytes: slot.as_ref().map_or(0, hold::buffered),
-            failed,
-            waited: self.cold.unwrap_or_default(),
-            ..Demand::of(self.use_)
-        };
+        let demand = Demand { bytes: slot.as_ref().map_or(0, hold::buffered), failed, waited, ..Demand::of(self.use_) };
         // Boxed: a rare way may not make every connection's future larger.
         let held = Box::pin(hold::hold(service, &mut self.usage, endpoint.policy.hold.half_closed, demand)).await?;
         self.held(held.lease, held.waited);

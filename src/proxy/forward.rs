@@ -150,10 +150,10 @@ impl Outgoing {
         }
     }
 
-    /// The gate gave this lease, after `waited` in all.
+    /// The gate gave this lease.
     pub fn held(&mut self, lease: Lease, waited: Duration) {
         if !waited.is_zero() {
-            self.cold = Some(waited);
+            self.cold = Some(self.cold.unwrap_or_default() + waited);
         }
         self.usage.lease(lease);
     }

@@ -145,15 +145,15 @@ async fn passed_on(local: &Rc<Local>, client: &Rc<Client>, port: &PrivatePort, e
 
 /// A lease and a connection, waiting for a replica where none is ready.
 async fn open(service: &Arc<Service>, port: u16, limit: Duration) -> Result<(Lease, Door, TcpStream), String> {
-    let mut demand = Demand::of(Use::Counts);
+    let (mut demand, mut held) = (Demand::of(Use::Counts), Duration::ZERO);
     let mut patience = Patience::default();
     loop {
         let lease = match demand.failed.is_none().then(|| service.try_lease(Use::Counts, None)).flatten() {
             Some(lease) => lease,
             None => {
-                let held = Box::pin(service.hold(demand)).await.map_err(refused)?;
-                demand.waited = held.waited;
-                held.lease
+                let given = Box::pin(service.hold(demand)).await.map_err(refused)?;
+                held += given.waited;
+                given.lease
             }
         };
         let Some(door) = lease.door(port) else { return Err(format!("its replica has no port {port}")) };
@@ -169,9 +169,10 @@ async fn open(service: &Arc<Service>, port: u16, limit: Duration) -> Result<(Lea
             Err(error) => {
                 lease.report(Outcome::ConnectFailed);
                 demand.failed = Some(lease.replica().uid);
-                if !patience.again(service) {
+                let Some(spent) = patience.again(service, held) else {
                     return Err(format!("no connection to its replica at port {port}: {error}"));
-                }
+                };
+                demand.waited = spent;
             }
         }
     }

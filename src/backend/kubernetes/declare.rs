@@ -83,7 +83,7 @@ impl KubernetesBackend {
             let own = mirror.kept.get(&key).is_some_and(|kept| kept.attach.is_none());
             mirror.remove(&key);
             if own {
-                self.shared.remove(LeftOver::Workload(key));
+                self.shared.remove(LeftOver::Workload(key), Duration::ZERO);
             }
         }
     }

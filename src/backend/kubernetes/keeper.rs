@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::core::{Core, Declared, Effect, Event, Problem};
 use super::link::State;
 use super::shared::Shared;
-use super::{logs, stuck, trouble};
+use super::{logs, manifest, stuck, trouble};
 use crate::backend::{Found, ReplicaId, Seen, Want};
 use crate::config::settings::Attach;
 use crate::landscape::ServiceKey;
@@ -28,7 +28,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// So long a life cycle may take to follow a count that somebody else has set: it may have to stop first.
 const ANSWER: Duration = Duration::from_secs(300);
-/// So long after its grace a pod may take to be seen to be gone. Less than what the life cycle gives a stop.
+/// So long after its container has had its grace a pod may take to be seen to be gone. Less than what the life cycle gives a stop.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// A pod that takes longer to start is asked about.
 const SLOW: Duration = Duration::from_secs(2);
@@ -204,7 +204,7 @@ impl Keeper {
         self.timers.late.retain(|pod, _| going.contains(pod.as_str()));
         for pod in going {
             if !self.timers.late.contains_key(pod) {
-                self.timers.late.insert(pod.to_owned(), Instant::now() + self.grace + FAREWELL);
+                self.timers.late.insert(pod.to_owned(), Instant::now() + manifest::PAUSE + self.grace + FAREWELL);
             }
         }
     }

@@ -83,6 +83,11 @@ impl Mirror {
         self.pods_listed.remove(list);
     }
 
+    /// Whether somebody looks after it by another list than this one.
+    fn is_elsewhere(&self, list: &List, key: &ServiceKey) -> bool {
+        self.kept.get(key).is_some_and(|kept| kept.list != *list)
+    }
+
     fn say(&self, list: &List, key: &ServiceKey, event: Event) {
         if let Some(kept) = self.kept.get(key).filter(|kept| kept.list == *list) {
             // It may have ended just now.
@@ -94,7 +99,7 @@ impl Mirror {
         self.kept.iter().filter(|(_, kept)| kept.list == *list).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Every workload of a list; returns those that nobody looks after.
+    /// Every workload of a list; returns those that nobody looks after by it.
     pub(super) fn workloads(&mut self, list: &List, all: Vec<(ServiceKey, Workload)>) -> Vec<ServiceKey> {
         self.workloads_listed.insert(list.clone());
         let mut all: HashMap<ServiceKey, Workload> = all.into_iter().collect();
@@ -104,14 +109,17 @@ impl Mirror {
             self.say(list, &key, seen(now, before));
         }
         let strangers: Vec<ServiceKey> = all.keys().cloned().collect();
-        for (key, workload) in all {
+        for (key, workload) in all.into_iter().filter(|(key, _)| !self.is_elsewhere(list, key)).collect::<Vec<_>>() {
             self.there.entry(key).or_default().workload = Some(workload);
         }
         strangers
     }
 
-    /// One workload changed; true if nobody looks after it.
+    /// One workload changed; true if nobody looks after it by this list.
     pub(super) fn workload(&mut self, list: &List, key: &ServiceKey, workload: Workload) -> bool {
+        if self.is_elsewhere(list, key) {
+            return true;
+        }
         self.there.entry(key.clone()).or_default().workload = Some(workload.clone());
         self.say(list, key, Event::Workload(workload));
         !self.kept.contains_key(key)
@@ -119,6 +127,9 @@ impl Mirror {
 
     /// One workload is gone, as of this version.
     pub(super) fn no_workload(&mut self, list: &List, key: &ServiceKey, version: Version) {
+        if self.is_elsewhere(list, key) {
+            return;
+        }
         self.there.entry(key.clone()).or_default().workload = None;
         self.say(list, key, Event::NoWorkload(version));
     }
@@ -135,7 +146,7 @@ impl Mirror {
             self.pods_of(list, &key, pods);
         }
         let strangers: Vec<ServiceKey> = by_key.keys().cloned().collect();
-        for (key, pods) in by_key {
+        for (key, pods) in by_key.into_iter().filter(|(key, _)| !self.is_elsewhere(list, key)).collect::<Vec<_>>() {
             self.there.entry(key).or_default().pods = pods;
         }
         strangers
@@ -150,6 +161,9 @@ impl Mirror {
 
     /// One pod changed; true if nobody looks after its service.
     pub(super) fn pod(&mut self, list: &List, key: &ServiceKey, pod: Pod) -> bool {
+        if self.is_elsewhere(list, key) {
+            return false;
+        }
         self.there.entry(key.clone()).or_default().pods.insert(pod.name.clone(), pod.clone());
         self.say(list, key, Event::Pod(pod));
         !self.kept.contains_key(key)
@@ -157,6 +171,9 @@ impl Mirror {
 
     /// One pod is gone.
     pub(super) fn pod_gone(&mut self, list: &List, key: &ServiceKey, name: &str) {
+        if self.is_elsewhere(list, key) {
+            return;
+        }
         if let Some(there) = self.there.get_mut(key) {
             there.pods.remove(name);
         }

@@ -10,8 +10,10 @@ use kube::Api;
 use kube::runtime::watcher::Config;
 
 use super::core::Version;
+use super::left_over::LeftOver;
 use super::mirror::List;
 use super::shared::Shared;
+use super::strangers::FILES;
 use super::watch::{Change, watch};
 use super::{look, names};
 use crate::landscape::ServiceKey;
@@ -49,7 +51,14 @@ fn own_deployments(shared: &Arc<Shared>, change: Change<Deployment>) {
         }
         Change::Nothing => Vec::new(),
     };
-    strangers.iter().for_each(|key| shared.meet(key));
+    for key in strangers {
+        if shared.is_attached(&key) {
+            // Of an earlier configuration, or of other routers' for as long as they have not read this one.
+            shared.remove(LeftOver::Workload(key), FILES);
+        } else {
+            shared.meet(&key);
+        }
+    }
     shared.news.notify_waiters();
 }
 
@@ -76,4 +85,42 @@ fn own_pods(shared: &Arc<Shared>, change: Change<api::Pod>) {
 
 fn service(metadata: &ObjectMeta) -> Option<ServiceKey> {
     names::service_of(metadata.annotations.as_ref()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::backend::kubernetes::core::Event;
+    use crate::backend::kubernetes::keeper::Word;
+    use crate::backend::kubernetes::manifest::fixtures::{landscape, settings};
+    use crate::backend::kubernetes::manifest::{Place, deployment};
+    use crate::config::settings::{Attach, AttachKind};
+
+    const WEB: &str = "schemaVersion: v0.4\nrun: { web: { image: nginx, network: { ports: [{ port: 80 }] } } }\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deployment_of_a_service_that_is_attached_is_left_over() {
+        let settings = settings();
+        let key = ServiceKey::new("4711", "web");
+        let spec = landscape(WEB).services["web"].clone();
+        let place = Place { settings: &settings, namespace: "here", owner: None };
+        let ours = deployment(&spec, place, 1, false, Duration::ZERO).unwrap();
+        let shared = Arc::new(Shared::new(settings.clone(), mpsc::unbounded_channel().0));
+        let left_over = |shared: &Shared| shared.is_being_removed(&LeftOver::Workload(key.clone()));
+        shared.say(&key, None, Word::Event(Event::Declared(None)));
+        own_deployments(&shared, Change::One(ours.clone()));
+        assert!(!left_over(&shared), "it is the service's");
+        shared.mirror.lock().remove(&key);
+        let attach = Attach { kind: AttachKind::Deployment, name: "theirs".into(), namespace: None };
+        shared.say(&key, Some(&attach), Word::Event(Event::Declared(None)));
+        own_deployments(&shared, Change::One(ours.clone()));
+        assert!(left_over(&shared));
+        own_deployments(&shared, Change::All(vec![ours]));
+        tokio::time::sleep(FILES * 2).await;
+        assert!(left_over(&shared), "it waits for an API server");
+    }
 }

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::commons::Commons;
 use super::core::{Core, Event};
 use super::keeper::{Keeper, Timers, Word};
-use super::left_over::LeftOver;
+use super::left_over::{LeftOver, LeftOvers};
 use super::link::{Link, State};
 use super::mirror::{Kept, List, Mirror};
 use super::objects::{Landscapes, Writer};
@@ -41,6 +41,7 @@ pub(super) struct Shared {
     pub(super) news: Notify,
     pub(super) strangers: Strangers,
     pub(super) commons: Commons,
+    pub(super) left_overs: LeftOvers,
     configured: Mutex<HashSet<LandscapeId>>,
     books: Mutex<HashMap<LandscapeId, Arc<Book>>>,
     observer: Observer,
@@ -67,6 +68,7 @@ impl Shared {
             news: Notify::new(),
             strangers: Strangers::default(),
             commons: Commons::default(),
+            left_overs: LeftOvers::default(),
             configured: Mutex::default(),
             books: Mutex::default(),
             observer,
@@ -172,6 +174,11 @@ impl Shared {
         *self.configured.lock() = landscapes;
     }
 
+    /// Whether another workload stands for it.
+    pub(super) fn is_attached(&self, key: &ServiceKey) -> bool {
+        self.mirror.lock().kept.get(key).is_some_and(|kept| kept.attach.is_some())
+    }
+
     /// Whether it is in the configuration.
     pub(super) fn is_configured(&self, landscape: &LandscapeId) -> bool {
         self.configured.lock().contains(landscape)
@@ -190,7 +197,7 @@ impl Shared {
         };
         self.news.notify_waiters();
         if last && !self.is_configured(&key.landscape) {
-            self.remove(LeftOver::Landscape(key.landscape.clone()));
+            self.remove(LeftOver::Landscape(key.landscape.clone()), Duration::ZERO);
         }
         true
     }

@@ -18,7 +18,7 @@ use crate::cluster::{KnownMembers, Members};
 use crate::landscape::{LandscapeId, ServiceKey};
 
 /// A changed ConfigMap is in every pod by then.
-const FILES: Duration = Duration::from_secs(180);
+pub(super) const FILES: Duration = Duration::from_secs(180);
 
 /// See the module's words.
 #[derive(Default)]

@@ -86,7 +86,6 @@ impl Core {
             return;
         }
         self.viewed = seen.version;
-        self.may_be_there = false;
         let (count, foreign) = (seen.count, seen.foreign);
         self.workload = Some(Some(seen));
         // While a write is under way nobody knows whether this was before or after it.
@@ -191,7 +190,7 @@ impl Core {
 
     /// A write was done; `false`: but since then the workload has gone.
     fn wrote(&mut self, count: u32, version: Version) -> bool {
-        (self.writing, self.attempted, self.may_be_there) = (Writing::Nothing, None, false);
+        (self.writing, self.attempted) = (Writing::Nothing, None);
         if version < self.floor {
             self.remake();
             return false;
@@ -217,7 +216,6 @@ impl Core {
         if let Writing::Count(count) = std::mem::replace(&mut self.writing, Writing::Nothing) {
             // What was under way is wanted still, unless something else is.
             self.target = self.target.or(Some(count));
-            self.may_be_there |= matches!(problem, Problem::Away);
             if matches!(problem, Problem::Away) && self.known != Some(count) {
                 self.attempted = Some(count);
             }

@@ -112,7 +112,7 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Away => f.write_str("the API server gave no answer, or is too busy for one"),
+            Self::Away => f.write_str("the API server gave no answer, or one that says to try again"),
             Self::Missing => f.write_str("it is not there"),
             Self::Refused(failure) => f.write_str(&failure.detail),
         }
@@ -230,8 +230,8 @@ pub struct Core {
     unanswered: Option<u32>,
     /// A write of this count got no answer: it may have been done.
     attempted: Option<u32>,
-    /// A write got no answer, and the workload has not been seen since.
-    may_be_there: bool,
+    /// All that the service has was removed, and nothing has been written since.
+    removed: bool,
     /// The count has been made smaller or the template another one, and not all that is wanted is ready yet.
     shrunk: bool,
     /// Attached: the count before it was switched off.
@@ -271,7 +271,7 @@ impl Core {
             target: None,
             unanswered: None,
             attempted: None,
-            may_be_there: false,
+            removed: false,
             shrunk: false,
             before: None,
             writing: Writing::Nothing,
@@ -330,7 +330,7 @@ impl Core {
             Event::Scaled(count, version) => self.scaled(count, version),
             Event::Applied(workload) => self.applied(workload),
             Event::Removed => {
-                (self.writing, self.may_be_there) = (Writing::Nothing, false);
+                (self.writing, self.removed) = (Writing::Nothing, true);
                 self.see_none(self.floor);
             }
             Event::Failed(problem) => self.failed(problem),
@@ -437,7 +437,7 @@ impl Core {
 
     /// Whether nothing of the service is left here to look after.
     pub fn is_done(&self) -> bool {
-        let removed = self.there().is_none() && !self.may_be_there;
+        let removed = self.there().is_none() && self.removed;
         self.left && self.is_gone() && self.writing == Writing::Nothing && (self.attached || removed)
     }
 

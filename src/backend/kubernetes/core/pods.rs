@@ -94,9 +94,10 @@ impl Core {
         }
     }
 
-    /// Whether the workload makes other pods by now.
+    /// Whether the workload makes other pods by now, and not by our hand.
     fn is_outdated(&self, pod: &Pod) -> bool {
-        !self.attached && self.made().is_some_and(|made| pod.digest.as_ref() != Some(made))
+        let wanted = self.newest().map(|(_, digest)| digest);
+        !self.attached && self.made().is_some_and(|made| pod.digest.as_ref() != Some(made) && wanted != Some(made))
     }
 
     /// Tells of an end; `spoke`: the pod whose last lines are of interest, and whether those of the container

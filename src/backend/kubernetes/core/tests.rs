@@ -538,6 +538,25 @@ fn what_leaves_the_configuration_before_a_write_is_answered_is_removed() {
 }
 
 #[test]
+fn what_was_removed_in_part_is_removed_again() {
+    let mut world = World::own().up(1);
+    world.leave_configuration();
+    while world.count() != Some(0) {
+        assert!(STEPS.iter().any(|step| world.step(*step)), "{:?}", world.core);
+    }
+    world.away = true;
+    while world.removals == 0 {
+        assert!(STEPS.iter().any(|step| world.step(*step)), "{:?}", world.core);
+    }
+    // It is seen to be gone before it is known that not all of it is.
+    world.step(Step::WorkloadView);
+    world.away = false;
+    world.quiet();
+    assert_eq!((world.removals, world.count()), (2, None), "{:?}", world.core);
+    assert!(world.core.is_done());
+}
+
+#[test]
 fn the_next_router_finds_what_this_one_left() {
     let mut world = World::own().up(3);
     let (scales, applies) = (world.scales, world.applies);

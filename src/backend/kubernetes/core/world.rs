@@ -132,6 +132,7 @@ pub struct World {
     pub scaled: Vec<u32>,
     pub applies: usize,
     pub scales: usize,
+    pub removals: usize,
     /// A replica that ended is not started again by itself.
     pub gives_up: bool,
     /// One that ended is started again by [`World::retry`].
@@ -233,6 +234,7 @@ impl World {
             scaled: Vec::new(),
             applies: 0,
             scales: 0,
+            removals: 0,
             gives_up: false,
             backs_off: false,
             failed: BTreeSet::new(),
@@ -665,7 +667,7 @@ impl World {
     }
 
     fn execute(&mut self, effect: Effect) {
-        let away = self.away && matches!(effect, Effect::Apply { .. } | Effect::Scale { .. });
+        let away = self.away && matches!(effect, Effect::Apply { .. } | Effect::Scale { .. } | Effect::Remove);
         match effect {
             Effect::Apply { spec, count, holds, .. } => {
                 self.applies += 1;
@@ -702,8 +704,10 @@ impl World {
                 self.answers.push_back(Event::Scaled(count, Version(version)));
             }
             Effect::Remove => {
-                self.deployment = None;
-                self.changed();
+                self.removals += 1;
+                if self.deployment.take().is_some() {
+                    self.changed();
+                }
                 self.answers.push_back(Event::Removed);
             }
             Effect::Delete { pod, .. } => self.terminate(&pod),

@@ -54,9 +54,10 @@ impl Core {
         }
     }
 
-    /// Whether there is something to remove, and it is off; or there may be, by a write that got no answer.
+    /// Whether there is something to remove, and it is off; or there may be, unseen: by a write that got no answer,
+    /// or but for the workload itself.
     fn is_to_remove(&self) -> bool {
-        if self.there().is_some() { self.target.is_none() } else { self.may_be_there }
+        if self.there().is_some() { self.target.is_none() } else { !self.removed }
     }
 
     /// Applies the workload if it is not there, or its pods are to run something else.
@@ -67,7 +68,7 @@ impl Core {
         self.said = said;
         let Some(spec) = spec else { return false };
         let holds = self.is_rolling();
-        self.writing = Writing::Count(count);
+        (self.writing, self.removed) = (Writing::Count(count), false);
         // Another template may end pods, too, and one of before be wanted again by then.
         let known = self.there().is_some();
         self.shrunk |= known;

@@ -24,7 +24,7 @@ use crate::landscape::{ServiceKey, ServiceSpec};
 
 pub use deployment::{deployment, template_of};
 pub use job::{JobPod, job_pod};
-pub use pod::APP_CONTAINER;
+pub use pod::{APP_CONTAINER, PAUSE};
 pub use policy::{Callers, network_policy};
 pub use secret::{Login, logins, pull_secret, secret};
 

@@ -23,9 +23,9 @@ use crate::landscape::{Health, Home, Plan, ServiceSpec, Value};
 pub const APP_CONTAINER: &str = "app";
 /// The volume of the shared file system.
 const WORKSPACE: &str = "workspace";
-/// Seconds from when a pod is told to go until its container hears of it. Whoever told it - a drained node, a person,
-/// a router with newer files - the others' requests go elsewhere by then.
-const FAREWELL: i64 = 1;
+/// From when a pod is told to go until its container hears of it. Whoever told it - a drained node, a person, a
+/// router with newer files - every router's requests go elsewhere by then.
+pub const PAUSE: Duration = Duration::from_secs(1);
 /// The least that a container is promised, in thousandths of a core.
 const LEAST_CPU: u64 = 10;
 
@@ -54,7 +54,10 @@ pub(super) fn replica(spec: &ServiceSpec, place: Place<'_>, grace: Duration) -> 
             ..health(spec)
         }),
         lifecycle: Some(Lifecycle {
-            pre_stop: Some(LifecycleHandler { sleep: Some(SleepAction { seconds: FAREWELL }), ..Default::default() }),
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: seconds(PAUSE) }),
+                ..Default::default()
+            }),
             ..Default::default()
         }),
         resources: Some(resources(spec.plan.cpu, spec.plan.memory)),
@@ -62,7 +65,7 @@ pub(super) fn replica(spec: &ServiceSpec, place: Place<'_>, grace: Duration) -> 
     };
     let mut pod = around(container, &spec.home, &container::sources(spec), place.settings);
     // With none at all the API forgets a pod before its node has ended it.
-    pod.termination_grace_period_seconds = Some(FAREWELL + seconds(grace).max(1));
+    pod.termination_grace_period_seconds = Some(seconds(PAUSE) + seconds(grace).max(1));
     Ok(pod)
 }
 
