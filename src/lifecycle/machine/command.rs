@@ -113,7 +113,7 @@ impl Machine {
         self.runnable = runnable;
     }
 
-    fn pardon(&mut self, now: Instant) {
+    pub(super) fn pardon(&mut self, now: Instant) {
         for slot in &mut self.slots {
             slot.pardon();
         }

@@ -203,6 +203,8 @@ impl Machine {
                 _ => {}
             }
         }
+        // What was tried in vain meanwhile was not the service's fault.
+        self.pardon(now);
         self.apply_again = true;
         self.tell(What::Engine { lost: None });
     }

@@ -639,6 +639,26 @@ fn while_the_engine_is_away_what_is_known_serves_and_no_deadline_passes() {
 }
 
 #[test]
+fn when_the_engine_is_back_no_service_waits_for_what_was_tried_in_vain() {
+    let mut w = simple();
+    w.next_app = App::ExitsAtOnce;
+    let mut wait = || {
+        w.request(ms(10));
+        w.pass(ms(11));
+        let Some(Refusal::Failed { retry_after, .. }) = w.refused.pop() else { panic!("{:?}", w.refused) };
+        if retry_after == secs(8) {
+            w.engine(true);
+            w.engine(false);
+        } else {
+            w.pass(retry_after);
+        }
+        retry_after
+    };
+    assert_eq!([wait(), wait(), wait(), wait()], [1, 2, 4, 8].map(secs));
+    assert_eq!(wait(), secs(1), "tried at once, and as for the first time");
+}
+
+#[test]
 fn a_next_router_finds_the_replicas_and_neither_stops_nor_doubles_them() {
     let mut w = many(3);
     let before = w.running();
