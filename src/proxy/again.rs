@@ -16,9 +16,9 @@ use super::forward::{Outgoing, Slot};
 use super::hold::{self, NotHeld};
 use crate::lifecycle::{Demand, Service};
 
-/// How many replicas more than there are may refuse one request: a start that passes its probe and dies is
-/// not tried for ever.
-const MORE: usize = 4;
+/// So many tries each request has, and for each replica of its service one more: a start that passes its probe and
+/// dies is not tried for ever.
+const TRIES: usize = 4;
 
 /// What the last replica did.
 #[derive(Clone, Copy)]
@@ -29,8 +29,8 @@ pub(super) enum Last {
     Broke,
 }
 
-/// How long one request goes on when nobody accepts: past each replica of when that was so first and a few more,
-/// and no longer than it may be held.
+/// How long one request goes on when nobody accepts: a few tries, and then past each replica of when that was so
+/// first, for as long as it may be held.
 #[derive(Default)]
 pub(super) struct Patience(Option<Since>);
 
@@ -38,17 +38,24 @@ struct Since {
     /// It was held for so long by then.
     held: Duration,
     then: Instant,
-    left: usize,
+    replicas: usize,
+    tries: usize,
 }
 
 impl Patience {
-    /// Nobody accepted, of a request that has been held for so long. How much of its time is spent; `None`: all.
+    /// Nobody accepted, of a request that has been held for so long. How much of its time is spent; `None`: no more
+    /// of this.
     pub fn again(&mut self, service: &Service, held: Duration) -> Option<Duration> {
-        let since =
-            self.0.get_or_insert_with(|| Since { held, then: Instant::now(), left: service.ready_count() + MORE });
-        since.left = since.left.checked_sub(1)?;
+        let since = self.0.get_or_insert_with(|| Since {
+            held,
+            then: Instant::now(),
+            replicas: service.ready_count(),
+            tries: 0,
+        });
+        since.tries += 1;
         let spent = since.held + since.then.elapsed();
-        (spent < service.hold_settings().timeout).then_some(spent)
+        let timely = since.tries <= TRIES || spent < service.hold_settings().timeout;
+        (timely && since.tries <= TRIES + since.replicas).then_some(spent)
     }
 }
 
