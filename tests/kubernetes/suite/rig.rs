@@ -132,9 +132,11 @@ impl Rig {
         begin.elapsed()
     }
 
-    /// Waits until a service has so many ready replicas.
+    /// Waits until a service serves by so many ready replicas: a router that has just come leases none until it
+    /// has heard of the others.
     pub fn await_ready(&self, router: &Router, service: &str, replicas: usize) {
-        self.eventually(&format!("{replicas} of {service}"), router, || router.ready(service) == replicas);
+        let serves = || router.service(service)["state"] == "ready";
+        self.eventually(&format!("{replicas} of {service}"), router, || router.ready(service) == replicas && serves());
     }
 
     /// Waits until a service is off, and nothing of it runs.
