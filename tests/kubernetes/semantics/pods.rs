@@ -170,15 +170,15 @@ fn a_pod_without_room_is_unschedulable() {
 fn a_container_is_told_to_end_when_its_hook_has_slept() {
     let town = Town::new();
     let mut one = pod("one", &[]);
-    one.set("/spec/terminationGracePeriodSeconds", 4);
-    one.set("/spec/containers/0/lifecycle", json!({ "preStop": { "sleep": { "seconds": 3 } } }));
+    one.set("/spec/terminationGracePeriodSeconds", 7);
+    one.set("/spec/containers/0/lifecycle", json!({ "preStop": { "sleep": { "seconds": 6 } } }));
     town.create("pods", &one).good();
     let there = await_ready(&town, "one");
     let begin = std::time::Instant::now();
     town.delete("pods", "one", &json!({})).good();
     while begin.elapsed().as_millis() < 2000 {
         let answer = ask(&there, "/env");
-        assert!(answer.starts_with("HTTP/1.1 200") || begin.elapsed().as_millis() >= 2500, "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200") || begin.elapsed().as_millis() >= 5500, "{answer}");
     }
     town.eventually("it to be gone", || town.get("pods", "one").status == 404);
 }
