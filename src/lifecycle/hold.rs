@@ -133,13 +133,12 @@ impl Service {
                 _ => (hold.timeout, false),
             }
         };
-        let answer =
-            match tokio::time::timeout_at((since + limit.saturating_sub(demand.waited)).into(), &mut waiter.from).await
-            {
-                Ok(answer) => answer.ok(),
-                // Sent in the very moment that the deadline passed: better late than never.
-                Err(_) => waiter.from.try_recv().ok(),
-            };
+        let deadline = since + limit.saturating_sub(demand.waited);
+        let answer = match tokio::time::timeout_at(deadline.into(), &mut waiter.from).await {
+            Ok(answer) => answer.ok(),
+            // Sent in the very moment that the deadline passed: better late than never.
+            Err(_) => waiter.from.try_recv().ok(),
+        };
         match answer {
             Some(Ok(lease)) => Ok(Held { lease, waited: since.elapsed() }),
             Some(Err(refusal)) => Err(refusal),

@@ -73,10 +73,11 @@ impl Outgoing {
         };
         let held = self.cold.unwrap_or_default();
         let waited = match last {
-            Last::Unreachable => self.patience.again(service, held),
-            Last::Broke => Some(held),
+            Last::Unreachable => {
+                self.patience.again(service, held).ok_or_else(|| NotHeld::Answer(ErrorCode::UpstreamConnect.into()))?
+            }
+            Last::Broke => held,
         };
-        let Some(waited) = waited else { return Err(NotHeld::Answer(ErrorCode::UpstreamConnect.into())) };
         let uid = self.usage.current().map(|lease| lease.replica().uid);
         self.usage.release();
         let failed = match last {

@@ -28,7 +28,8 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// So long a life cycle may take to follow a count that somebody else has set: it may have to stop first.
 const ANSWER: Duration = Duration::from_secs(300);
-/// So long after its container has had its grace a pod may take to be seen to be gone. Less than what the life cycle gives a stop.
+/// So long after its container has had its grace a pod may take to be seen to be gone. Less than what the life cycle
+/// gives a stop.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// A pod that takes longer to start is asked about.
 const SLOW: Duration = Duration::from_secs(2);

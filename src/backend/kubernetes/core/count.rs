@@ -190,7 +190,8 @@ impl Core {
 
     /// A write was done; `false`: but since then the workload has gone.
     fn wrote(&mut self, count: u32, version: Version) -> bool {
-        (self.writing, self.attempted) = (Writing::Nothing, None);
+        self.writing = Writing::Nothing;
+        self.attempted = None;
         if version < self.floor {
             self.remake();
             return false;
